@@ -94,6 +94,8 @@ class Container {
   virtual std::string_view name() const = 0;
   // Throws (usage error) when this container's readers cannot hold the output: bits, group size, activation order, tying.
   virtual void check(const OutputSpec& output, const ModelSpec& model) const = 0;
+  // True if the last group of a row may be shorter than group_size.
+  virtual bool takes_ragged_groups() const { return false; }
   // The stored type of scales for a model.
   virtual DType scale_dtype(const ModelSpec& model) const = 0;
   virtual std::vector<FilePlan> layout(const OutputSpec& output, const RunFacts& facts) const = 0;

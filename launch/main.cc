@@ -1,0 +1,82 @@
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+#include <new>
+
+#include "launch/command.h"
+#include "src/base/error.h"
+#include "src/base/log.h"
+#include "src/base/version.h"
+#include "src/comm/collectives.h"
+#include "src/comm/mpi_comm.h"
+
+namespace {
+
+using namespace mpiquant;
+
+std::string usage() {
+  std::string text = fmt::format("mpiquant {} quantizes large language models on one machine or many.\n\nusage: mpiquant COMMAND [OPTIONS]\n\n", version());
+  for (const Command& command : commands()) text += fmt::format("  {:<10} {}\n", command.name, command.summary);
+  text += "\nmpiquant COMMAND --help describes a command. Start it under mpirun or srun to use several ranks.\n";
+  return text;
+}
+
+void print_error(const std::string& message) { std::cerr << "mpiquant: error: " << message << std::endl; }
+
+const Command& find_command(const std::string& name) {
+  const auto known = commands();
+  const auto found = std::find_if(known.begin(), known.end(), [&](const Command& command) { return command.name == name; });
+  check(found != known.end(), ExitCode::kUsage, "\"{}\" is no command (see mpiquant --help)", name);
+  return *found;
+}
+
+int run(int argc, char** argv, bool& several_ranks) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  MpiSession session;
+  const auto world = session.world();
+  several_ranks = world->size() > 1;
+  try {
+    if (arguments.empty() || arguments.front() == "--help" || arguments.front() == "-h") {
+      if (world->rank() == 0) (arguments.empty() ? std::cerr : std::cout) << usage();
+      return static_cast<int>(arguments.empty() ? ExitCode::kUsage : ExitCode::kDone);
+    }
+    if (arguments.front() == "--version") {
+      if (world->rank() == 0) std::cout << fmt::format("mpiquant {} (MPI: {})\n", version(), mpi_version());
+      return 0;
+    }
+    CommandContext context{{arguments.begin() + 1, arguments.end()}, *world};
+    std::optional<Error> failure;
+    const Command* command = nullptr;
+    failure = attempt([&] { command = &find_command(arguments.front()); });
+    agree(*world, failure);
+    command->run(context);
+  } catch (const AgreedError& error) {
+    // Every rank is here with the same error, so all may leave in order.
+    if (world->rank() == 0) print_error(world->size() > 1 && error.rank() != 0 ? fmt::format("[rank {}] {}", error.rank(), error.what()) : error.what());
+    return static_cast<int>(error.code());
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool several_ranks = false;
+  ExitCode code = ExitCode::kInternal;
+  try {
+    return run(argc, argv, several_ranks);
+  } catch (const Error& error) {
+    print_error(error.what());
+    code = error.code();
+  } catch (const std::bad_alloc&) {
+    print_error("out of memory (an allocation was refused) use more ranks or a node with more memory");
+    code = ExitCode::kEnvironment;
+  } catch (const std::exception& error) {
+    print_error(error.what());
+  } catch (...) {
+    print_error("unknown failure");
+  }
+  // This rank failed alone: the others are ended with it.
+  if (several_ranks) MpiSession::abort(code);
+  return static_cast<int>(code);
+}

@@ -1,0 +1,185 @@
+#include <algorithm>
+
+#include "src/base/error.h"
+#include "src/plan/recipe.h"
+
+namespace mpiquant {
+namespace {
+
+constexpr std::int64_t kGgmlBlock = 32;
+
+struct FormatChoice {
+  const Container* container;
+  std::optional<CodecSpec> codec;  // nothing: every linear stays dense
+  std::string gguf_type;
+};
+
+CodecSpec ggml_codec(const std::string& type) {
+  CodecSpec codec{.kind = CodecKind::kQ8_0, .bits = 8, .group_size = kGgmlBlock, .symmetric = true, .scale_dtype = DType::kF16, .mse = false};
+  if (type == "q4_0") codec.kind = CodecKind::kQ4_0, codec.bits = 4;
+  if (type == "q4_1") codec.kind = CodecKind::kQ4_1, codec.bits = 4, codec.symmetric = false;
+  return codec;
+}
+
+bool is_ggml_codec(const std::string& type) { return type == "q8_0" || type == "q4_0" || type == "q4_1"; }
+bool is_ggml_float(const std::string& type) { return type == "f32" || type == "f16" || type == "bf16"; }
+
+std::string default_gguf_type(const Recipe& recipe) {
+  if (recipe.bits == 8) return "q8_0";
+  check(recipe.bits == 4, ExitCode::kUsage, "--format gguf at {} bits (no GGUF type here has that width) name one, as in gguf:q4_0", recipe.bits);
+  return recipe.symmetric ? "q4_0" : "q4_1";
+}
+
+// "gptq", "gguf:q4_0", "dense:compressed-tensors", …
+FormatChoice choose_format(const std::string& label, const Recipe& recipe, const ModelSpec& model) {
+  const std::size_t colon = label.find(':');
+  FormatChoice choice{&find_container(label.substr(0, colon)), std::nullopt, ""};
+  const std::string suffix = colon == std::string::npos ? "" : label.substr(colon + 1);
+  const CodecSpec integers{.kind = CodecKind::kInt, .bits = recipe.bits, .group_size = recipe.group_size, .symmetric = recipe.symmetric,
+                           .scale_dtype = choice.container->scale_dtype(model), .mse = recipe.mse};
+  const std::string container(choice.container->name());
+  if (container == "gguf") {
+    choice.gguf_type = suffix.empty() ? default_gguf_type(recipe) : suffix;
+    std::transform(choice.gguf_type.begin(), choice.gguf_type.end(), choice.gguf_type.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    check(is_ggml_codec(choice.gguf_type) || is_ggml_float(choice.gguf_type), ExitCode::kUsage,
+          "GGUF type \"{}\" is not written here (known: f32, f16, bf16, q8_0, q4_0, q4_1)", suffix);
+    if (is_ggml_codec(choice.gguf_type)) choice.codec = ggml_codec(choice.gguf_type);
+  } else if (container == "dense" && is_ggml_codec(suffix)) {
+    choice.codec = ggml_codec(suffix);
+  } else if (container == "dense" && !suffix.empty()) {
+    choice.codec = integers;
+    choice.codec->scale_dtype = find_container(suffix).scale_dtype(model);
+  } else {
+    check(suffix.empty(), ExitCode::kUsage, "format \"{}\": {} takes no codec after the colon", label, container);
+    choice.codec = integers;
+  }
+  return choice;
+}
+
+void apply_rule(const Recipe& recipe, const LinearSpec& linear, LinearChoice& choice) {
+  for (const Rule& rule : recipe.rules) {
+    if (!matches(rule, linear.module)) continue;
+    if (rule.dense) {
+      choice.dense = true;
+      return;
+    }
+    if (choice.codec.kind == CodecKind::kInt) {
+      if (rule.bits) choice.codec.bits = *rule.bits;
+      if (rule.group_size) choice.codec.group_size = *rule.group_size;
+      if (rule.symmetric) choice.codec.symmetric = *rule.symmetric;
+    }
+    return;
+  }
+}
+
+std::int64_t largest_group(std::int64_t cols, std::int64_t at_most) {
+  std::int64_t group = std::min(cols, at_most);
+  while (cols % group != 0) --group;
+  return group;
+}
+
+// Groups that do not divide K: as the recipe says, or an error that names what fits.
+void settle_ragged(const Recipe& recipe, const FormatChoice& format, const std::string& label, const LinearSpec& linear, LinearChoice& choice,
+                   std::vector<std::string>& notes) {
+  if (choice.dense || linear.cols % choice.codec.group_of(linear.cols) == 0 || format.container->takes_ragged_groups()) return;
+  const bool integer = choice.codec.kind == CodecKind::kInt;
+  for (const auto& [pattern, group] : recipe.ragged_groups) {
+    if (!integer || !matches(Rule{.pattern = pattern, .dense = false, .bits = {}, .group_size = {}, .symmetric = {}}, linear.module)) continue;
+    choice.codec.group_size = group;
+    check(linear.cols % choice.codec.group_of(linear.cols) == 0, ExitCode::kUsage,
+          "--ragged {}={}: {} has {} columns, which {} does not divide (readers of {} take whole groups only) use at most {}", pattern, group,
+          linear.module, linear.cols, group, label, largest_group(linear.cols, group));
+    notes.push_back(fmt::format("{}: {} uses groups of {} (its {} columns are not a multiple of the recipe's group)", label, linear.module,
+                                group, linear.cols));
+    return;
+  }
+  if (recipe.ragged_dense) {
+    choice.dense = true;
+    notes.push_back(fmt::format("{}: {} stays dense (groups of {} do not divide its {} columns)", label, linear.module,
+                                choice.codec.group_size, linear.cols));
+    return;
+  }
+  if (integer)
+    fail(ExitCode::kUsage,
+         "group_size {} does not divide the {} columns of {} (readers of {} take whole groups only) use --group-size {}, or --ragged {}={}, "
+         "or --ragged dense to leave it unquantized",
+         choice.codec.group_size, linear.cols, linear.module, label, largest_group(linear.cols, choice.codec.group_size), linear.module,
+         largest_group(linear.cols, choice.codec.group_size));
+  fail(ExitCode::kUsage, "blocks of {} do not divide the {} columns of {} (the type of {} is made of such blocks) use --ragged dense to leave it unquantized",
+       kGgmlBlock, linear.cols, linear.module, label);
+}
+
+}  // namespace
+
+std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& model, const std::map<std::string, DType>& dtypes,
+                                        std::vector<std::string>& notes) {
+  check_recipe(recipe);
+  const auto dtype_of = [&](const std::string& name) {
+    const auto found = dtypes.find(name);
+    expect(found != dtypes.end(), "no dtype for tensor {}", name);
+    return found->second;
+  };
+  std::vector<OutputSpec> outputs;
+  for (const std::string& label : recipe.formats) {
+    check(std::none_of(outputs.begin(), outputs.end(), [&](const OutputSpec& o) { return o.label == label; }), ExitCode::kUsage,
+          "format \"{}\" is given twice", label);
+    const FormatChoice format = choose_format(label, recipe, model);
+    const bool is_gguf = format.container->name() == "gguf";
+    OutputSpec output;
+    output.label = label;
+    output.container = format.container->name();
+    output.dense_dtype = recipe.dense_dtype_given ? recipe.dense_dtype : model.dtype;
+    output.gguf_type = format.gguf_type;
+    output.gguf_pre = recipe.gguf_pre;
+    output.embedding_type = recipe.embedding_type;
+    output.output_type = recipe.output_type;
+    output.max_shard_bytes = recipe.max_shard_bytes;
+    check(!(recipe.quantize_head && model.tied && !recipe.untie && !is_gguf), ExitCode::kUsage,
+          "--lm-head on a model whose head is its embedding matrix (a {} repository cannot hold a quantized head beside a tied embedding) add --untie",
+          output.container);
+    output.untied = model.tied && (recipe.untie || (recipe.quantize_head && is_gguf));
+
+    const auto keep_dense = [&](const std::string& source, const std::string& name, Shape shape) {
+      output.dense.push_back({source, name, std::move(shape), dtype_of(source)});
+    };
+    const auto place = [&](const LinearSpec& linear, const std::string& source) {
+      LinearChoice choice{.linear = linear, .dense = !format.codec, .codec = format.codec.value_or(CodecSpec{}), .has_g_idx = false};
+      apply_rule(recipe, linear, choice);
+      settle_ragged(recipe, format, label, linear, choice, notes);
+      choice.has_g_idx = recipe.order == ActOrder::kDynamic && recipe.method != "rtn";
+      if (choice.dense)
+        keep_dense(source, linear.weight(), {linear.rows, linear.cols});
+      else
+        output.linears.push_back(choice);
+      if (linear.has_bias) keep_dense(linear.bias(), linear.bias(), {linear.rows});
+    };
+
+    keep_dense(model.embedding, model.embedding, {model.vocab, model.hidden});
+    for (const LayerSpec& layer : model.layers) {
+      keep_dense(layer.input_norm, layer.input_norm, {model.hidden});
+      keep_dense(layer.post_attention_norm, layer.post_attention_norm, {model.hidden});
+      for (const BlockSpec& block : layer.blocks)
+        for (const LinearSpec& linear : block.linears) place(linear, linear.weight());
+    }
+    keep_dense(model.final_norm, model.final_norm, {model.hidden});
+    if (recipe.quantize_head)
+      place(model.head, model.head_weight());
+    else if (!model.tied || output.untied)
+      keep_dense(model.head_weight(), model.head.weight(), {model.vocab, model.hidden});
+    format.container->check(output, model);
+    outputs.push_back(std::move(output));
+  }
+  return outputs;
+}
+
+std::optional<std::size_t> propagated_output(const Recipe& recipe, const std::vector<OutputSpec>& outputs) {
+  const bool by_schedule = recipe.propagate.empty();
+  if (recipe.propagate == "original" || (by_schedule && recipe.schedule == Schedule::kStaged && recipe.stages > 1)) return std::nullopt;
+  if (by_schedule) return 0;
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    if (outputs[i].label == recipe.propagate) return i;
+  fail(ExitCode::kUsage, "--propagate {} is no output of this run (its decoded weights would feed the next layer) name a --format or \"original\"",
+       recipe.propagate);
+}
+
+}  // namespace mpiquant

@@ -1,0 +1,211 @@
+#include "src/plan/plan.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "src/base/error.h"
+#include "src/plan/memory.h"
+
+namespace mpiquant {
+namespace {
+
+constexpr std::int64_t kUnits = 64;
+constexpr std::int64_t kMaxSlabBytes = 4 << 20;
+constexpr std::int64_t kMinSlabBytes = 64 << 10;
+
+// Gives items to the least loaded of a fixed set of bins, ties to the lowest index.
+class Balancer {
+ public:
+  explicit Balancer(std::size_t bins) : loads_(bins, 0) {}
+  int take(std::int64_t weight, std::size_t begin, std::size_t end) {
+    const auto at = std::min_element(loads_.begin() + static_cast<std::ptrdiff_t>(begin), loads_.begin() + static_cast<std::ptrdiff_t>(end));
+    *at += weight;
+    return static_cast<int>(at - loads_.begin() - static_cast<std::ptrdiff_t>(begin));
+  }
+  int take(std::int64_t weight) { return take(weight, 0, loads_.size()); }
+
+ private:
+  std::vector<std::int64_t> loads_;
+};
+
+std::vector<UnitPlan> plan_units(const PlanInput& input, int replicas) {
+  const auto samples = static_cast<std::int64_t>(input.sample_lengths.size());
+  const std::int64_t per_unit =
+      input.recipe.unit_samples > 0 ? input.recipe.unit_samples : std::max<std::int64_t>(1, (samples + kUnits - 1) / kUnits);
+  Balancer balance(static_cast<std::size_t>(replicas));
+  std::vector<UnitPlan> units;
+  for (std::int64_t first = 0; first < samples; first += per_unit) {
+    const std::int64_t count = std::min(per_unit, samples - first);
+    const auto begin = input.sample_lengths.begin() + first;
+    const std::int64_t tokens = std::accumulate(begin, begin + count, std::int64_t{0});
+    units.push_back({first, count, tokens, balance.take(tokens)});
+  }
+  return units;
+}
+
+// Layers to stages: contiguous, as even as possible, earlier stages take the remainder.
+std::vector<int> plan_stages(std::int64_t layers, int stages) {
+  std::vector<int> stage_of;
+  for (int stage = 0; stage < stages; ++stage) {
+    const std::int64_t count = layers / stages + (stage < layers % stages ? 1 : 0);
+    stage_of.insert(stage_of.end(), static_cast<std::size_t>(count), stage);
+  }
+  return stage_of;
+}
+
+// Bytes each module's pieces take over all outputs.
+std::map<std::string, std::int64_t> bytes_by_source(const std::vector<std::vector<FilePlan>>& files) {
+  std::map<std::string, std::int64_t> bytes;
+  for (const auto& output : files)
+    for (const FilePlan& file : output)
+      for (const TensorPlan& tensor : file.tensors)
+        if (!tensor.piece.empty()) bytes[tensor.source] += tensor.bytes;
+  return bytes;
+}
+
+// Balances sweep rows, Hessian owners and writers over the replicas of each stage, all over the whole run.
+class BlockPlanner {
+ public:
+  BlockPlanner(int stages, int replicas, std::map<std::string, std::int64_t> bytes)
+      : replicas_(static_cast<std::size_t>(replicas)), bytes_(std::move(bytes)),
+        sweep_(static_cast<std::size_t>(stages) * replicas_), owners_(sweep_), writers_(sweep_) {}
+
+  BlockPlan plan(const BlockSpec& block, int stage) {
+    const std::size_t begin = static_cast<std::size_t>(stage) * replicas_;
+    const std::size_t end = begin + replicas_;
+    BlockPlan out;
+    out.hessian_owner = owners_.take(block.cols() * block.cols(), begin, end);
+    for (std::size_t i = 0; i < block.linears.size(); ++i) {
+      const LinearSpec& linear = block.linears[i];
+      for (std::int64_t row = 0; row < linear.rows; row += kPartRows) {
+        const std::int64_t rows = std::min(kPartRows, linear.rows - row);
+        out.parts.push_back({static_cast<int>(i), row, rows, sweep_.take(rows * linear.cols, begin, end)});
+      }
+      const auto bytes = bytes_.find(linear.module);
+      out.writers.push_back(writers_.take(bytes == bytes_.end() ? 0 : bytes->second, begin, end));
+    }
+    return out;
+  }
+  Balancer& writers() { return writers_; }
+
+ private:
+  std::size_t replicas_;
+  std::map<std::string, std::int64_t> bytes_;
+  Balancer sweep_, owners_, writers_;
+};
+
+// Dense tensors as slabs of whole rows, the largest first, each to the rank that has least to write.
+std::vector<SlabPlan> plan_slabs(const PlanInput& input, const std::vector<std::vector<FilePlan>>& files, Balancer& writers) {
+  std::int64_t total = 0;
+  for (const auto& output : files)
+    for (const FilePlan& file : output) total += file.bytes;
+  const std::int64_t slab_bytes = std::clamp(total / (8 * input.topology.ranks), kMinSlabBytes, kMaxSlabBytes);
+  std::vector<std::pair<std::int64_t, SlabPlan>> slabs;
+  for (std::size_t o = 0; o < files.size(); ++o) {
+    const Container& container = find_container(input.outputs[o].container);
+    for (std::size_t f = 0; f < files[o].size(); ++f)
+      for (std::size_t t = 0; t < files[o][f].tensors.size(); ++t) {
+        const TensorPlan& tensor = files[o][f].tensors[t];
+        if (!tensor.piece.empty()) continue;
+        const std::int64_t row_bytes = container.dense_row_bytes(input.outputs[o], input.model, tensor);
+        const std::int64_t rows = tensor.bytes / row_bytes;
+        const std::int64_t step = std::max<std::int64_t>(1, slab_bytes / row_bytes);
+        for (std::int64_t row = 0; row < rows; row += step) {
+          const std::int64_t row_end = std::min(rows, row + step);
+          slabs.push_back({(row_end - row) * row_bytes,
+                           {static_cast<int>(o), static_cast<int>(f), static_cast<int>(t), row, row_end, 0}});
+        }
+      }
+  }
+  std::stable_sort(slabs.begin(), slabs.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<SlabPlan> out;
+  for (auto& [bytes, slab] : slabs) {
+    slab.rank = writers.take(bytes);
+    out.push_back(slab);
+  }
+  return out;
+}
+
+Json to_json(const LayerPlan& layer) {
+  Json blocks = Json::array();
+  for (const BlockPlan& block : layer.blocks) {
+    Json parts = Json::array();
+    for (const PartPlan& part : block.parts) parts.push_back({part.linear, part.row_begin, part.rows, part.replica});
+    blocks.push_back({{"hessian_owner", block.hessian_owner}, {"parts", parts}, {"writers", block.writers}});
+  }
+  return {{"stage", layer.stage}, {"blocks", blocks}};
+}
+
+}  // namespace
+
+std::vector<std::int64_t> Plan::units_of(int replica) const {
+  std::vector<std::int64_t> mine;
+  for (std::size_t i = 0; i < units.size(); ++i)
+    if (units[i].replica == replica) mine.push_back(static_cast<std::int64_t>(i));
+  return mine;
+}
+
+std::pair<std::int64_t, std::int64_t> Plan::layers_of(int stage) const {
+  const auto of_stage = [stage](const LayerPlan& layer) { return layer.stage == stage; };
+  const auto first = std::find_if(layers.begin(), layers.end(), of_stage);
+  return {first - layers.begin(), std::find_if_not(first, layers.end(), of_stage) - layers.begin()};
+}
+
+Plan make_plan(const PlanInput& input) {
+  const auto layers = static_cast<std::int64_t>(input.model.layers.size());
+  const int stages = input.recipe.stages;
+  check(input.topology.ranks % stages == 0, ExitCode::kUsage,
+        "{} ranks cannot form {} stages (every stage has as many ranks) give a number of ranks divisible by {}, or other --stages",
+        input.topology.ranks, stages, stages);
+  check(stages <= layers, ExitCode::kUsage, "{} stages for {} layers (a stage holds at least one layer) use at most {} stages", stages, layers, layers);
+  Plan plan;
+  plan.stages = stages;
+  plan.replicas = input.topology.ranks / stages;
+  plan.units = plan_units(input, plan.replicas);
+  for (const OutputSpec& output : input.outputs) plan.files.push_back(find_container(output.container).layout(output, input.facts));
+
+  BlockPlanner planner(stages, plan.replicas, bytes_by_source(plan.files));
+  const std::vector<int> stage_of = plan_stages(layers, stages);
+  for (const LayerSpec& layer : input.model.layers) {
+    LayerPlan out{stage_of[static_cast<std::size_t>(layer.index)], {}};
+    for (const BlockSpec& block : layer.blocks) out.blocks.push_back(planner.plan(block, out.stage));
+    plan.layers.push_back(std::move(out));
+  }
+  if (input.recipe.quantize_head)
+    plan.head = LayerPlan{stages - 1, {planner.plan(BlockSpec{"head", {input.model.head}}, stages - 1)}};
+  plan.slabs = plan_slabs(input, plan.files, planner.writers());
+  plan.costs = rank_costs(input, plan);
+  return plan;
+}
+
+Json to_json(const Plan& plan) {
+  Json units = Json::array();
+  for (const UnitPlan& unit : plan.units) units.push_back({unit.first_sample, unit.samples, unit.tokens, unit.replica});
+  Json layers = Json::array();
+  for (const LayerPlan& layer : plan.layers) layers.push_back(to_json(layer));
+  Json files = Json::array();
+  for (const auto& output : plan.files)
+    for (const FilePlan& file : output) files.push_back({{"path", file.path}, {"bytes", file.bytes}});
+  Json slabs = Json::array();
+  for (const SlabPlan& slab : plan.slabs) slabs.push_back({slab.output, slab.file, slab.tensor, slab.row_begin, slab.row_end, slab.rank});
+  Json costs = Json::array();
+  for (const RankCost& cost : plan.costs)
+    costs.push_back({{"tokens", cost.tokens}, {"rows_swept", cost.rows_swept}, {"bytes_read", cost.bytes_read},
+                     {"bytes_written", cost.bytes_written}, {"hessian_bytes", cost.hessian_bytes}, {"memory", cost.memory}});
+  Json out{{"version", 1}, {"stages", plan.stages}, {"replicas", plan.replicas}, {"units", units}, {"layers", layers}};
+  if (plan.head) out["head"] = to_json(*plan.head);
+  out["files"] = files;
+  out["slabs"] = slabs;
+  out["costs"] = costs;
+  return out;
+}
+
+double imbalance(const std::vector<std::int64_t>& values) {
+  const std::int64_t sum = std::accumulate(values.begin(), values.end(), std::int64_t{0});
+  if (sum == 0) return 1;
+  const std::int64_t most = *std::max_element(values.begin(), values.end());
+  return static_cast<double>(most) * static_cast<double>(values.size()) / static_cast<double>(sum);
+}
+
+}  // namespace mpiquant

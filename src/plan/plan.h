@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/container.h"
+#include "src/base/json.h"
+#include "src/base/model_spec.h"
+#include "src/plan/recipe.h"
+
+namespace mpiquant {
+
+// The machine a plan is made for, as plain numbers.
+struct Topology {
+  int ranks = 1;
+  int threads = 1;  // per rank
+};
+
+// A fixed list of consecutive samples; the smallest piece of forward work.
+struct UnitPlan {
+  std::int64_t first_sample;
+  std::int64_t samples;
+  std::int64_t tokens;
+  int replica;  // that runs it
+};
+
+// Rows of a linear; the smallest piece of quantization work.
+struct PartPlan {
+  int linear;  // index in the block
+  std::int64_t row_begin;
+  std::int64_t rows;
+  int replica;
+};
+
+struct BlockPlan {
+  int hessian_owner;            // replica
+  std::vector<PartPlan> parts;  // by linear, then row
+  std::vector<int> writers;     // replica that packs and writes each linear
+};
+
+struct LayerPlan {
+  int stage;
+  std::vector<BlockPlan> blocks;
+};
+
+// Rows of a tensor that is carried over as floats.
+struct SlabPlan {
+  int output;
+  int file;
+  int tensor;
+  std::int64_t row_begin;
+  std::int64_t row_end;
+  int rank;  // of the job
+};
+
+// What one rank needs and moves.
+struct RankCost {
+  std::int64_t tokens = 0;         // forwarded, each once a layer
+  std::int64_t rows_swept = 0;
+  std::int64_t bytes_read = 0;     // of linears and slabs
+  std::int64_t bytes_written = 0;
+  std::int64_t hessian_bytes = 0;  // handed to the reduction of Hessians
+  std::int64_t memory = 0;         // peak resident bytes
+};
+
+// Who does what. A pure function of recipe, model, samples and topology; the same on every rank.
+struct Plan {
+  int stages = 1;
+  int replicas = 1;
+  std::vector<UnitPlan> units;
+  std::vector<LayerPlan> layers;
+  std::optional<LayerPlan> head;            // when the head is quantized; on the last stage
+  std::vector<std::vector<FilePlan>> files; // by output
+  std::vector<SlabPlan> slabs;
+  std::vector<RankCost> costs;              // by rank
+
+  std::vector<std::int64_t> units_of(int replica) const;
+  // Layers [first, second) of a stage.
+  std::pair<std::int64_t, std::int64_t> layers_of(int stage) const;
+};
+
+struct PlanInput {
+  const ModelSpec& model;
+  const Recipe& recipe;
+  const std::vector<OutputSpec>& outputs;
+  const RunFacts& facts;
+  std::vector<std::int64_t> sample_lengths;  // tokens of each calibration sample; empty for methods without calibration
+  Topology topology;
+};
+
+// Throws (usage error) when ranks and stages do not fit each other or the model.
+Plan make_plan(const PlanInput& input);
+
+// Canonical form; its hash is compared over the ranks.
+Json to_json(const Plan& plan);
+
+// Largest entry over the mean of a cost, 1 when all are zero.
+double imbalance(const std::vector<std::int64_t>& values);
+
+}  // namespace mpiquant

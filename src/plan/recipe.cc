@@ -1,0 +1,137 @@
+#include "src/plan/recipe.h"
+
+#include <fnmatch.h>
+
+#include <charconv>
+#include <regex>
+
+#include "src/base/error.h"
+
+namespace mpiquant {
+namespace {
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::size_t begin = 0;
+  while (true) {
+    const std::size_t end = text.find(separator, begin);
+    parts.push_back(text.substr(begin, end - begin));
+    if (end == std::string::npos) return parts;
+    begin = end + 1;
+  }
+}
+
+template <typename T>
+T parse_number(const std::string& text, const std::string& rule) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  check(error == std::errc() && end == text.data() + text.size(), ExitCode::kUsage, "\"{}\" in rule \"{}\" is not a number", text, rule);
+  return value;
+}
+
+bool matches_pattern(const std::string& pattern, const std::string& module) {
+  constexpr std::string_view kRegex = "re:";
+  if (!pattern.starts_with(kRegex)) return fnmatch(pattern.c_str(), module.c_str(), 0) == 0;
+  try {
+    return std::regex_search(module, std::regex(pattern.substr(kRegex.size())));
+  } catch (const std::regex_error& e) {
+    fail(ExitCode::kUsage, "\"{}\" is not a regular expression: {}", pattern.substr(kRegex.size()), e.what());
+  }
+}
+
+void check_bits(int bits) {
+  check(bits == 2 || bits == 3 || bits == 4 || bits == 8, ExitCode::kUsage,
+        "bits = {} (containers hold 2, 3, 4 and 8 bits) choose one of these", bits);
+}
+
+void check_group_size(std::int64_t group_size) {
+  check(group_size == -1 || group_size > 0, ExitCode::kUsage,
+        "group_size = {} (a group is a number of columns) give a positive number, or -1 for whole rows", group_size);
+}
+
+}  // namespace
+
+Rule parse_rule(const std::string& text) {
+  // The pattern may hold colons itself ("re:..."), so the choice begins after the last one.
+  const std::size_t colon = text.rfind(':');
+  check(colon != std::string::npos && colon > 0 && colon + 1 < text.size(), ExitCode::kUsage,
+        "rule \"{}\" has no choice (a rule is PATTERN:dense or PATTERN:bits=B,group_size=G,sym=true|false)", text);
+  Rule rule{.pattern = text.substr(0, colon), .dense = false, .bits = {}, .group_size = {}, .symmetric = {}};
+  for (const std::string& item : split(text.substr(colon + 1), ',')) {
+    if (item == "dense") {
+      rule.dense = true;
+      continue;
+    }
+    const std::size_t equals = item.find('=');
+    const std::string key = item.substr(0, equals);
+    const std::string value = equals == std::string::npos ? "" : item.substr(equals + 1);
+    if (key == "bits") {
+      rule.bits = parse_number<int>(value, text);
+      check_bits(*rule.bits);
+    } else if (key == "group_size") {
+      rule.group_size = parse_number<std::int64_t>(value, text);
+      check_group_size(*rule.group_size);
+    } else if (key == "sym" && (value == "true" || value == "false")) {
+      rule.symmetric = value == "true";
+    } else {
+      fail(ExitCode::kUsage, "\"{}\" in rule \"{}\" is unknown (known: dense, bits=B, group_size=G, sym=true, sym=false)", item, text);
+    }
+  }
+  return rule;
+}
+
+bool matches(const Rule& rule, const std::string& module) { return matches_pattern(rule.pattern, module); }
+
+std::string to_string(ActOrder order) {
+  switch (order) {
+    case ActOrder::kNone: return "none";
+    case ActOrder::kStatic: return "static";
+    case ActOrder::kDynamic: return "dynamic";
+  }
+  fail(ExitCode::kInternal, "internal error: activation order {}", static_cast<int>(order));
+}
+
+Json identity_json(const Recipe& recipe) {
+  Json rules = Json::array();
+  for (const Rule& rule : recipe.rules) {
+    Json row = {{"pattern", rule.pattern}};
+    if (rule.dense) row["dense"] = true;
+    if (rule.bits) row["bits"] = *rule.bits;
+    if (rule.group_size) row["group_size"] = *rule.group_size;
+    if (rule.symmetric) row["sym"] = *rule.symmetric;
+    rules.push_back(std::move(row));
+  }
+  Json ragged = Json::object();
+  for (const auto& [pattern, group] : recipe.ragged_groups) ragged[pattern] = group;
+  return Json{{"method", recipe.method},
+              {"bits", recipe.bits},
+              {"group_size", recipe.group_size},
+              {"sym", recipe.symmetric},
+              {"act_order", to_string(recipe.order)},
+              {"damp_percent", recipe.damp_percent},
+              {"damp_increment", recipe.damp_increment},
+              {"mse", recipe.mse},
+              {"true_sequential", recipe.true_sequential},
+              {"rules", rules},
+              {"ragged_dense", recipe.ragged_dense},
+              {"ragged_groups", ragged},
+              {"lm_head", recipe.quantize_head},
+              {"untie", recipe.untie},
+              {"unit_samples", recipe.unit_samples}};
+}
+
+void check_recipe(const Recipe& recipe) {
+  check_bits(recipe.bits);
+  check_group_size(recipe.group_size);
+  check(recipe.damp_percent > 0 && recipe.damp_percent < 1, ExitCode::kUsage,
+        "damp_percent = {} (it is a fraction of the Hessian's mean diagonal) give a number between 0 and 1", recipe.damp_percent);
+  check(recipe.damp_increment > 0 && recipe.damp_increment <= 1, ExitCode::kUsage,
+        "damp_increment = {} (it is added after a failed factorization) give a number above 0, at most 1", recipe.damp_increment);
+  check(recipe.unit_samples >= 0, ExitCode::kUsage, "unit_samples = {} (a unit holds at least one sample)", recipe.unit_samples);
+  check(recipe.stages >= 1, ExitCode::kUsage, "stages = {} (there is at least one stage)", recipe.stages);
+  check(recipe.schedule == Schedule::kStaged || recipe.stages == 1, ExitCode::kUsage,
+        "stages = {} with the sequential schedule (it has one stage) add --schedule staged", recipe.stages);
+  check(!recipe.formats.empty(), ExitCode::kUsage, "no output format is given (nothing would be written) add --format");
+}
+
+}  // namespace mpiquant

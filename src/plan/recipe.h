@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/container.h"
+#include "kernels/backend.h"
+#include "src/base/json.h"
+#include "src/base/model_spec.h"
+
+namespace mpiquant {
+
+// A choice for the linears whose module name matches a pattern (shell wildcards; "re:" begins a regular expression).
+struct Rule {
+  std::string pattern;
+  bool dense = false;
+  std::optional<int> bits;
+  std::optional<std::int64_t> group_size;
+  std::optional<bool> symmetric;
+};
+
+// "PATTERN:dense" or "PATTERN:bits=8,group_size=64,sym=true". Throws (usage error).
+Rule parse_rule(const std::string& text);
+bool matches(const Rule& rule, const std::string& module);
+
+enum class Schedule : std::uint8_t { kSequential, kStaged };
+
+// All choices of a run that decide its output bytes, with their defaults, and the way it is spread over ranks.
+struct Recipe {
+  std::string method = "gptq";
+  int bits = 4;
+  std::int64_t group_size = 128;
+  bool symmetric = true;
+  ActOrder order = ActOrder::kStatic;
+  double damp_percent = 0.01;
+  double damp_increment = 0.01;
+  bool mse = false;
+  bool true_sequential = true;
+  std::vector<std::string> formats = {"gptq"};
+  std::string propagate;                     // label of an output or "original"; empty: by schedule
+  std::vector<Rule> rules;                   // the first that matches decides
+  bool ragged_dense = false;                 // linears that no group fits stay dense
+  std::map<std::string, std::int64_t> ragged_groups;  // pattern -> group size for linears whose K the group does not divide
+  bool quantize_head = false;
+  bool untie = false;
+  DType dense_dtype = DType::kBF16;
+  bool dense_dtype_given = false;            // else the model's dtype
+  std::string embedding_type, output_type, gguf_pre;
+  std::int64_t max_shard_bytes = 5'000'000'000;
+  std::int64_t unit_samples = 0;             // 0: as many as leave 64 units
+  Schedule schedule = Schedule::kSequential;
+  int stages = 1;
+};
+
+std::string to_string(ActOrder order);
+
+// What identifies the output of a recipe: everything but schedule and stages, which change no byte.
+Json identity_json(const Recipe& recipe);
+
+// Checks values that no model is needed for: bits, group size, damping, unit samples. Throws (usage error).
+void check_recipe(const Recipe& recipe);
+
+// The outputs of a recipe for a model, each linear with its codec, checked against what its container can hold; fallbacks
+// that the recipe allows are appended to `notes`. dtypes: dtype of each source tensor by name.
+std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& model, const std::map<std::string, DType>& dtypes,
+                                        std::vector<std::string>& notes);
+
+// Index of the output whose decoded weights the next layer sees; nothing for the original weights.
+std::optional<std::size_t> propagated_output(const Recipe& recipe, const std::vector<OutputSpec>& outputs);
+
+}  // namespace mpiquant

@@ -1,0 +1,58 @@
+#include "src/run/hessian.h"
+
+#include <algorithm>
+
+#include "src/quant/hessian.h"
+
+namespace mpiquant {
+namespace {
+
+// A factor as bytes for the broadcast: its sizes follow from cols.
+void broadcast_factor(Communicator& comm, Factor& factor, std::int64_t cols, int owner) {
+  const auto n = static_cast<std::size_t>(cols);
+  factor.cols = cols;
+  factor.visit.resize(n);
+  factor.dead.resize(n);
+  factor.diagonal.resize(n);
+  factor.upper.resize(n * (n - 1) / 2);
+  comm.broadcast(bytes_of(factor.visit), owner);
+  comm.broadcast(bytes_of(factor.dead), owner);
+  comm.broadcast(bytes_of(factor.diagonal), owner);
+  comm.broadcast(bytes_of(factor.upper), owner);
+  comm.broadcast(bytes_of(std::span(&factor.damp_percent, 1)), owner);
+  comm.broadcast(bytes_of(std::span(&factor.retries, 1)), owner);
+}
+
+}  // namespace
+
+Factor shared_factor(Job& job, std::span<const ConstMatrix> inputs, std::int64_t cols, std::int64_t total_units, int owner,
+                     const FactorOptions& options) {
+  Communicator& group = *job.grid.group;
+  float largest = 0;
+  collectively(group, [&] {
+    std::vector<float> maxima(inputs.size(), 0);
+    job.backend.for_each(static_cast<std::int64_t>(inputs.size()), [&](Stream& stream, std::int64_t i) {
+      maxima[static_cast<std::size_t>(i)] = job.backend.diagonal_max(stream, inputs[static_cast<std::size_t>(i)]);
+    });
+    for (const float value : maxima) largest = std::max(largest, value);
+  });
+  largest = max_over(group, largest);
+
+  const int exponent = hessian_exponent(largest, total_units);
+  std::vector<std::int64_t> sum(static_cast<std::size_t>(cols * (cols + 1) / 2), 0);
+  collectively(group, [&] { job.backend.hessian_add(inputs, exponent, sum); });
+  group.reduce_sum(std::span(sum), owner);
+
+  Factor factor;
+  collectively(group, [&] {
+    if (group.rank() != owner) return;
+    const std::vector<float> canonical = canonical_hessian(sum, exponent);
+    sum = {};
+    factor = job.backend.factor(canonical, cols, options);
+  });
+  factor.order = options.order;
+  broadcast_factor(group, factor, cols, owner);
+  return factor;
+}
+
+}  // namespace mpiquant

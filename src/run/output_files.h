@@ -1,0 +1,44 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "io/container.h"
+#include "io/file.h"
+#include "src/plan/plan.h"
+
+namespace mpiquant {
+
+// The pre-sized files of a run's outputs, written by any rank at planned offsets; every byte has one writer.
+class OutputFiles {
+ public:
+  // folders: the (staged) directory of each output.
+  OutputFiles(const Plan& plan, const std::vector<OutputSpec>& outputs, const ModelSpec& model, std::vector<std::filesystem::path> folders);
+
+  // Creates all files with their final size and writes their headers; by one rank, before any other opens them.
+  void create() const;
+  // Packs and writes all pieces of a linear of one output.
+  void write_linear(std::size_t output, const std::string& module, const EncodedLinear& linear);
+  // Writes rows of a dense tensor.
+  void write_slab(const SlabPlan& slab, const RowReader& read);
+  // Syncs and closes what this rank has written.
+  void close();
+
+  std::int64_t bytes_written() const { return bytes_written_; }
+
+ private:
+  File& open(std::size_t output, std::size_t file);
+
+  const Plan& plan_;
+  const std::vector<OutputSpec>& outputs_;
+  const ModelSpec& model_;
+  std::vector<std::filesystem::path> folders_;
+  std::map<std::pair<std::size_t, std::size_t>, File> open_;
+  // (output, module) → (file, tensor) of its pieces
+  std::map<std::pair<std::size_t, std::string>, std::vector<std::pair<std::size_t, std::size_t>>> pieces_;
+  std::int64_t bytes_written_ = 0;
+};
+
+}  // namespace mpiquant
