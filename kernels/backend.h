@@ -18,10 +18,10 @@ namespace mpiquant {
 inline constexpr std::int64_t kPartRows = 128;
 
 // Move-only owner of bytes in a memory space.
-class Buffer {
+class BackendBuffer {
  public:
-  Buffer() = default;
-  Buffer(std::byte* data, std::size_t bytes, MemSpace space, std::function<void(std::byte*)> release)
+  BackendBuffer() = default;
+  BackendBuffer(std::byte* data, std::size_t bytes, MemSpace space, std::function<void(std::byte*)> release)
       : data_(data, std::move(release)), bytes_(bytes), space_(space) {}
   std::byte* data() const { return data_.get(); }
   std::size_t bytes() const { return bytes_; }
@@ -84,7 +84,7 @@ class Backend {
   virtual MemSpace space() const = 0;
   // Kernel set or device model: part of a run's identity, because results may differ between them.
   virtual std::string identity() const = 0;
-  virtual Buffer allocate(std::size_t bytes) = 0;
+  virtual BackendBuffer allocate(std::size_t bytes) = 0;
   // Calls body(stream, i) once for each i in [0, count) on this backend's streams and waits for all. Not to be nested.
   virtual void for_each(std::int64_t count, const std::function<void(Stream&, std::int64_t)>& body) = 0;
 
