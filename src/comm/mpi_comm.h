@@ -26,8 +26,8 @@ class MpiSession {
   [[noreturn]] static void abort(ExitCode code);
 
  private:
-  bool active_;  // MPI was initialised here
-  int exceptions_;
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 // "Open MPI v4.1.4 …", or "none" in a build without MPI.
