@@ -57,8 +57,8 @@ void attend(const float* q, std::int64_t ldq, const float* k, std::int64_t ldk, 
             const AttentionShape& shape, const Tile& tile, float* scores, float* out, std::int64_t ldo) {
   const std::int64_t rows = tile.end - tile.begin, keys = tile.end - tile.key_begin;
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(rows), static_cast<blasint>(keys),
-              static_cast<blasint>(shape.head_dim), 1.0F, q, static_cast<blasint>(ldq), k, static_cast<blasint>(ldk), 0.0F, scores,
-              static_cast<blasint>(keys));
+              static_cast<blasint>(shape.head_dim), 1.0F, q, static_cast<blasint>(ldq), k, static_cast<blasint>(ldk), 0.0F,
+              scores, static_cast<blasint>(keys));
   std::array<float, kTile> sums;
   for (std::int64_t r = 0; r < rows; ++r) {
     const std::int64_t last = tile.begin + r + 1 - tile.key_begin;

@@ -47,12 +47,12 @@ MPIQUANT_MULTIVERSION void gate_row(const float* gate, const float* up, float* o
 }  // namespace
 
 void linear(ConstMatrix x, ConstMatrix w, const float* bias, Matrix y) {
-  expect(x.cols == w.cols && y.rows == x.rows && y.cols == w.rows, "linear: shapes [{},{}] [{},{}] [{},{}]", x.rows, x.cols, w.rows,
-         w.cols, y.rows, y.cols);
+  expect(x.cols == w.cols && y.rows == x.rows && y.cols == w.rows, "linear: shapes [{},{}] [{},{}] [{},{}]", x.rows, x.cols,
+         w.rows, w.cols, y.rows, y.cols);
   if (x.rows == 0) return;
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(x.rows), static_cast<blasint>(w.rows),
-              static_cast<blasint>(x.cols), 1.0F, x.data, static_cast<blasint>(x.ld), w.data, static_cast<blasint>(w.ld), 0.0F, y.data,
-              static_cast<blasint>(y.ld));
+              static_cast<blasint>(x.cols), 1.0F, x.data, static_cast<blasint>(x.ld), w.data, static_cast<blasint>(w.ld), 0.0F,
+              y.data, static_cast<blasint>(y.ld));
   if (bias == nullptr) return;
   for (std::int64_t r = 0; r < y.rows; ++r) add_row(bias, y.row(r), y.cols);
 }
@@ -79,12 +79,14 @@ void rotary(Matrix x, std::int64_t head_dim, std::span<const std::int64_t> lengt
   for (const std::int64_t length : lengths) {
     expect(length <= cos.rows, "rotary: {} tokens, table of {} positions", length, cos.rows);
     for (std::int64_t position = 0; position < length; ++position, ++row)
-      for (std::int64_t head = 0; head < x.cols; head += head_dim) rotate_head(x.row(row) + head, cos.row(position), sin.row(position), half);
+      for (std::int64_t head = 0; head < x.cols; head += head_dim)
+        rotate_head(x.row(row) + head, cos.row(position), sin.row(position), half);
   }
 }
 
 void silu_gate(ConstMatrix gate, ConstMatrix up, Matrix out) {
-  expect(gate.rows == up.rows && gate.cols == up.cols && out.rows == gate.rows && out.cols == gate.cols, "silu_gate: shapes differ");
+  expect(gate.rows == up.rows && gate.cols == up.cols && out.rows == gate.rows && out.cols == gate.cols,
+         "silu_gate: shapes differ");
   for (std::int64_t r = 0; r < gate.rows; ++r) gate_row(gate.row(r), up.row(r), out.row(r), gate.cols);
 }
 

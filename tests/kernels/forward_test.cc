@@ -33,7 +33,8 @@ double ulps(float value, double exact) {
 
 TEST(ExpFast, IsWithinTwoUlp) {
   double worst = 0;
-  for (float x = -87.0F; x <= 88.0F; x += 1.0F / 4096.0F) worst = std::max(worst, ulps(exp_fast(x), std::exp(static_cast<double>(x))));
+  for (float x = -87.0F; x <= 88.0F; x += 1.0F / 4096.0F)
+    worst = std::max(worst, ulps(exp_fast(x), std::exp(static_cast<double>(x))));
   EXPECT_LE(worst, 2.0);
   EXPECT_EQ(exp_fast(0.0F), 1.0F);
 }
@@ -118,7 +119,8 @@ struct AttentionCase {
 class Attention : public testing::TestWithParam<AttentionCase> {
  protected:
   // The largest difference from attention written out with a mask, seeing `window` tokens.
-  static double difference(const AttentionCase& c, const Grid& q, const Grid& k, const Grid& v, const Grid& out, std::int64_t window) {
+  static double difference(const AttentionCase& c, const Grid& q, const Grid& k, const Grid& v, const Grid& out,
+                           std::int64_t window) {
     double worst = 0;
     std::int64_t first = 0;
     for (const std::int64_t length : c.lengths) {
@@ -130,10 +132,12 @@ class Attention : public testing::TestWithParam<AttentionCase> {
           for (std::int64_t key = first; key <= row; ++key) {
             if (window > 0 && key <= row - window) continue;
             double score = 0;
-            for (std::int64_t d = 0; d < c.head_dim; ++d) score += static_cast<double>(q.at(row, qc + d)) * static_cast<double>(k.at(key, kc + d));
+            for (std::int64_t d = 0; d < c.head_dim; ++d)
+              score += static_cast<double>(q.at(row, qc + d)) * static_cast<double>(k.at(key, kc + d));
             const double weight = std::exp(score / std::sqrt(static_cast<double>(c.head_dim)));
             sum += weight;
-            for (std::int64_t d = 0; d < c.head_dim; ++d) mean[static_cast<std::size_t>(d)] += weight * static_cast<double>(v.at(key, kc + d));
+            for (std::int64_t d = 0; d < c.head_dim; ++d)
+              mean[static_cast<std::size_t>(d)] += weight * static_cast<double>(v.at(key, kc + d));
           }
           for (std::int64_t d = 0; d < c.head_dim; ++d)
             worst = std::max(worst, std::abs(static_cast<double>(out.at(row, qc + d)) - mean[static_cast<std::size_t>(d)] / sum));
@@ -150,7 +154,8 @@ TEST_P(Attention, EqualsAttentionWrittenOut) {
   for (const std::int64_t length : c.lengths) rows += length;
   const Grid q(rows, c.heads * c.head_dim), k(rows, c.kv_heads * c.head_dim, 2), v(rows, c.kv_heads * c.head_dim, 3),
       out(rows, c.heads * c.head_dim, 4);
-  const AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.window, static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)))};
+  const AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.window,
+                             static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)))};
   attention(q.matrix, k.matrix, v.matrix, shape, c.lengths, out.matrix);
   EXPECT_LE(difference(c, q, k, v, out, c.window), 2e-6);
   if (c.window > 1) {  // a window off by one, or forgotten, would be seen
