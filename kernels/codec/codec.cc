@@ -1,0 +1,34 @@
+#include "kernels/codec/codec.h"
+
+#include <array>
+#include <string_view>
+
+#include "src/base/error.h"
+
+namespace mpiquant {
+namespace {
+
+struct CodecRow {
+  CodecKind kind;
+  std::string_view name;
+};
+
+constexpr std::array<CodecRow, 4> kCodecs = {{
+    {CodecKind::kInt, "int"},
+    {CodecKind::kQ8_0, "q8_0"},
+    {CodecKind::kQ4_0, "q4_0"},
+    {CodecKind::kQ4_1, "q4_1"},
+}};
+
+}  // namespace
+
+std::string to_string(const CodecSpec& codec) {
+  const auto index = static_cast<std::size_t>(codec.kind);
+  expect(index < kCodecs.size() && kCodecs[index].kind == codec.kind, "codec {} is not in the table", index);
+  if (codec.kind != CodecKind::kInt) return std::string(kCodecs[index].name);
+  const std::string group = codec.group_size < 0 ? "row" : fmt::format("g{}", codec.group_size);
+  return fmt::format("{}{} {} {}{}", kCodecs[index].name, codec.bits, group, codec.symmetric ? "sym" : "asym",
+                     codec.mse ? " mse" : "");
+}
+
+}  // namespace mpiquant
