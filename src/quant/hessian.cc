@@ -21,7 +21,7 @@ int hessian_exponent(float diagonal_max, std::int64_t units) {
   if (diagonal_max == 0) return 0;
   int k = 0;
   std::frexp(diagonal_max, &k);
-  const int m = std::bit_width(static_cast<std::uint64_t>(units - 1));
+  const auto m = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(units - 1)));
   return std::min(50 - k, 60 - m - k);
 }
 
