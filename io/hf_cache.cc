@@ -1,0 +1,70 @@
+#include "io/hf_cache.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <regex>
+
+#include "io/file.h"
+#include "src/base/error.h"
+
+namespace mpiquant {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// The last component of a path that may end in a slash or in dots.
+std::string last_component(const fs::path& directory) {
+  const fs::path whole = fs::weakly_canonical(directory);
+  return whole.has_filename() ? whole.filename().string() : whole.parent_path().filename().string();
+}
+
+// The commit that a revision stands for in a repository's folder; empty when the cache does not have it.
+std::string find_commit(const fs::path& repository, const std::string& revision) {
+  const fs::path reference = repository / "refs" / revision;
+  std::string commit = revision;
+  if (fs::is_regular_file(reference)) {
+    constexpr std::int64_t kMaxReferenceBytes = 4096;
+    commit = read_text_file(reference.string(), kMaxReferenceBytes);
+    commit.erase(commit.find_last_not_of(" \r\n\t") + 1);
+    check(std::regex_match(commit, std::regex("[0-9a-f]{7,64}")), ExitCode::kInput,
+          "{} does not hold a commit (the cache is damaged)", reference.string());
+  }
+  return fs::is_directory(repository / "snapshots" / commit) ? commit : "";
+}
+
+}  // namespace
+
+std::string hf_hub_cache() {
+  if (const std::string hub = environment("HF_HUB_CACHE"); !hub.empty()) return hub;
+  if (const std::string home = environment("HF_HOME"); !home.empty()) return home + "/hub";
+  if (const std::string cache = environment("XDG_CACHE_HOME"); !cache.empty()) return cache + "/huggingface/hub";
+  return environment("HOME") + "/.cache/huggingface/hub";
+}
+
+ModelLocation resolve_model(const std::string& argument, const std::string& cache) {
+  if (fs::is_directory(argument)) return {argument, last_component(argument), ""};
+  check(!fs::exists(argument), ExitCode::kInput,
+        "{} is a file (a model is a directory with config.json and safetensors) give its folder", argument);
+
+  static const std::regex kId("([A-Za-z0-9][A-Za-z0-9._-]*)/([A-Za-z0-9][A-Za-z0-9._-]*)(@[A-Za-z0-9][A-Za-z0-9._/-]*)?");
+  std::smatch match;
+  const bool is_id = std::regex_match(argument, match, kId) && argument.find("..") == std::string::npos;
+  check(is_id, ExitCode::kInput, "{} does not exist (and is no Hub id of the form org/name or org/name@revision) check the path",
+        argument);
+  const std::string id = match[1].str() + "/" + match[2].str();
+  const std::string revision = match[3].matched ? match[3].str().substr(1) : "main";
+  const fs::path repository = fs::path(cache) / ("models--" + match[1].str() + "--" + match[2].str());
+  const std::string commit = find_commit(repository, revision);
+  check(!commit.empty(), ExitCode::kInput,
+        "{} is neither a directory nor in the local Hugging Face cache {} (nothing is downloaded by this program) fetch it with: "
+        "hf download {}{}",
+        argument, cache, id, match[3].matched ? " --revision " + revision : "");
+  return {(repository / "snapshots" / commit).string(), id, commit};
+}
+
+}  // namespace mpiquant
