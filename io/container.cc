@@ -1,0 +1,27 @@
+#include "io/container.h"
+
+#include <fmt/ranges.h>
+
+#include <array>
+
+#include "io/container_dense.h"
+#include "io/container_gptq.h"
+#include "src/base/error.h"
+
+namespace mpiquant {
+
+std::span<const Container* const> containers() {
+  static const std::array<const Container*, 2> table = {&gptq_container(), &dense_container()};
+  return table;
+}
+
+const Container& find_container(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const Container* container : containers()) {
+    if (container->name() == name) return *container;
+    names.push_back(container->name());
+  }
+  fail(ExitCode::kUsage, "--format {} is unknown; use one of {}", name, fmt::join(names, ", "));
+}
+
+}  // namespace mpiquant
