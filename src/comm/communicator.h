@@ -64,8 +64,8 @@ struct Elements {
 };
 
 struct CommOptions {
-  Timeout timeout = std::chrono::minutes(30);         // default deadline of a wait
-  std::size_t message_limit = std::size_t{64} << 20;  // bytes; longer payloads travel in pieces
+  Timeout timeout = std::chrono::minutes(30);        // default deadline of a wait
+  std::size_t message_limit = std::size_t{8} << 20;  // bytes; longer payloads travel in pieces
 };
 
 // A group of ranks, of size one or more; one is not a special case. Collectives must be begun in the same order with the
