@@ -8,8 +8,6 @@
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
-#include <utility>
-#include <vector>
 
 #include "src/base/error.h"
 #include "src/base/hash.h"
@@ -149,6 +147,26 @@ void File::sync() {
 void File::close() {
   // Not repeated on EINTR: Linux has released the descriptor by then.
   if (::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) io_error("close", path_, errno);
+}
+
+PathKind path_kind(const std::string& path) {
+  struct stat facts {};
+  if (::stat(path.c_str(), &facts) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return PathKind::kNothing;
+    io_error("examine", path, errno);
+  }
+  if (S_ISREG(facts.st_mode)) return PathKind::kFile;
+  return S_ISDIR(facts.st_mode) ? PathKind::kDirectory : PathKind::kOther;
+}
+
+std::vector<std::string> list_directory(const std::string& path) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (std::filesystem::directory_iterator at(path, error), end; !error && at != end; at.increment(error))
+    names.push_back(at->path().filename().string());
+  if (error) io_error("list", path, error.value());
+  std::ranges::sort(names);
+  return names;
 }
 
 std::string read_text_file(const std::string& path, std::int64_t max_bytes) {

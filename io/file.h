@@ -5,6 +5,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace mpiquant {
 
@@ -43,6 +45,12 @@ class File {
   int descriptor_ = -1;
   std::int64_t size_ = 0;
 };
+
+enum class PathKind : std::uint8_t { kNothing, kFile, kDirectory, kOther };
+// What a path leads to, through symbolic links. A path that cannot be examined is an environment error.
+PathKind path_kind(const std::string& path);
+// Names of the entries of a directory, sorted.
+std::vector<std::string> list_directory(const std::string& path);
 
 inline constexpr std::int64_t kMaxTextBytes = std::int64_t{1} << 30;
 

@@ -27,14 +27,15 @@ std::string last_component(const fs::path& directory) {
 std::string find_commit(const fs::path& repository, const std::string& revision) {
   const fs::path reference = repository / "refs" / revision;
   std::string commit = revision;
-  if (fs::is_regular_file(reference)) {
+  if (path_kind(reference.string()) == PathKind::kFile) {
     constexpr std::int64_t kMaxReferenceBytes = 4096;
     commit = read_text_file(reference.string(), kMaxReferenceBytes);
     commit.erase(commit.find_last_not_of(" \r\n\t") + 1);
     check(std::regex_match(commit, std::regex("[0-9a-f]{7,64}")), ExitCode::kInput,
           "{} does not hold a commit (the cache is damaged)", reference.string());
   }
-  return fs::is_directory(repository / "snapshots" / commit) ? commit : "";
+  const bool there = path_kind((repository / "snapshots" / commit).string()) == PathKind::kDirectory;
+  return there ? commit : "";
 }
 
 }  // namespace
@@ -47,8 +48,9 @@ std::string hf_hub_cache() {
 }
 
 ModelLocation resolve_model(const std::string& argument, const std::string& cache) {
-  if (fs::is_directory(argument)) return {argument, last_component(argument), ""};
-  check(!fs::exists(argument), ExitCode::kInput,
+  const PathKind kind = path_kind(argument);
+  if (kind == PathKind::kDirectory) return {argument, last_component(argument), ""};
+  check(kind == PathKind::kNothing, ExitCode::kInput,
         "{} is a file (a model is a directory with config.json and safetensors) give its folder", argument);
 
   static const std::regex kId("([A-Za-z0-9][A-Za-z0-9._-]*)/([A-Za-z0-9][A-Za-z0-9._-]*)(@[A-Za-z0-9][A-Za-z0-9._/-]*)?");

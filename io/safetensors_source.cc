@@ -39,13 +39,13 @@ ShardMap read_index(const std::string& path) {
 
 SafetensorsSource::SafetensorsSource(const std::string& directory) {
   const std::filesystem::path folder(directory);
-  const bool single = std::filesystem::exists(folder / kSingleFile);
+  const bool single = path_kind((folder / kSingleFile).string()) != PathKind::kNothing;
   ShardMap shards;
   if (single) {
     shards[kSingleFile];
   } else {
     const std::string index = (folder / kIndexFile).string();
-    check(std::filesystem::exists(index), ExitCode::kInput,
+    check(path_kind(index) == PathKind::kFile, ExitCode::kInput,
           "{} has neither {} nor {} (weights are read from safetensors) fetch or convert the model", directory, kSingleFile,
           kIndexFile);
     shards = read_index(index);
@@ -54,7 +54,8 @@ SafetensorsSource::SafetensorsSource(const std::string& directory) {
   std::map<std::string, std::pair<TensorEntry, Place>> found;
   for (const auto& [shard, promised] : shards) {
     const std::string path = (folder / shard).string();
-    check(std::filesystem::exists(path), ExitCode::kInput, "{} is missing ({} names it) fetch the model again", path, kIndexFile);
+    check(path_kind(path) == PathKind::kFile, ExitCode::kInput, "{} is missing ({} names it) fetch the model again", path,
+          kIndexFile);
     files_.push_back(File::open_read(path));
     std::map<std::string, SafetensorsEntry> in_file;
     for (SafetensorsEntry& entry : parse_safetensors_header(files_.back()).entries) in_file.emplace(entry.name, std::move(entry));
