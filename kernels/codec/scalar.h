@@ -37,9 +37,10 @@ MQ_HD inline float bits_float(std::uint32_t bits) {
   return x;
 }
 
-// |e|^2.4 within 2^-21, for |e| <= 1: t = e², r = t^(-1/5) from its exponent and three Newton steps, (t r²)² = t^(6/5).
+// |e|^2.4 within 2^-20, for 2^-37 < |e| <= 1 (nearly 0 below): t = e², r = t^(-1/5) from its exponent and three Newton steps, (t
+// r²)² = t^(6/5).
 MQ_HD inline float power_2_4(float e) {
-  const float t = e * e;
+  const float t = e * e + 0x1p-100F;  // away from 0, where r would not be finite
   const auto fifth = static_cast<std::int32_t>(static_cast<float>(static_cast<std::int32_t>(float_bits(t))) * 0.2F);
   float r = bits_float(static_cast<std::uint32_t>(0x4c2bb923 - fifth));  // within 3.2 %
   for (int step = 0; step < 3; ++step) {

@@ -106,6 +106,9 @@ class PackedHessian {
 Factor factor(ThreadPool& pool, std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) {
   expect(cols > 0 && static_cast<std::int64_t>(hessian.size()) == cols * (cols + 1) / 2, "a Hessian of {} values for {} columns",
          hessian.size(), cols);
+  check(std::ranges::all_of(hessian, [](float value) { return std::isfinite(value); }), ExitCode::kGate,
+        "the Hessian has infinite elements or such that are no numbers (calibration overflowed) check the source weights and the "
+        "calibration data");
   const PackedHessian packed(hessian, cols);
   const auto n = static_cast<std::size_t>(cols);
   Factor out;
@@ -115,8 +118,8 @@ Factor factor(ThreadPool& pool, std::span<const float> hessian, std::int64_t col
   std::vector<double> diagonal(n);
   for (std::size_t c = 0; c < n; ++c) {
     const float value = packed.at(static_cast<std::int64_t>(c), static_cast<std::int64_t>(c));
-    check(std::isfinite(value) && value >= 0, ExitCode::kGate,
-          "the Hessian has {} on its diagonal (calibration overflowed) check the source weights and the calibration data", value);
+    check(value >= 0, ExitCode::kGate, "the Hessian has {} on its diagonal (it is no sum of squares) remove the kept Hessian",
+          value);
     out.dead[c] = value == 0 ? 1 : 0;
     diagonal[c] = value == 0 ? 1 : static_cast<double>(value);
   }

@@ -30,7 +30,8 @@ std::vector<float> hessian(Backend& backend, std::int64_t cols) {
 }
 
 void rate(benchmark::State& state, double flop) {
-  state.counters["GFLOP/s"] = benchmark::Counter(flop * 1e-9 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  state.counters["GFLOP/s"] =
+      benchmark::Counter(flop * 1e-9 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
 
 void sweep(benchmark::State& state, const CodecSpec& codec, ActOrder order) {
@@ -71,8 +72,16 @@ void encode(benchmark::State& state, const CodecSpec& codec) {
   state.SetItemsProcessed(state.iterations() * kPartRows * cols);
 }
 
-BENCHMARK_CAPTURE(sweep, int4_g128_static, CodecSpec{}, ActOrder::kStatic)->Arg(576)->Arg(1536)->Arg(4096)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(sweep, int4_g128_none, CodecSpec{}, ActOrder::kNone)->Arg(576)->Arg(1536)->Arg(4096)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(sweep, int4_g128_static, CodecSpec{}, ActOrder::kStatic)
+    ->Arg(576)
+    ->Arg(1536)
+    ->Arg(4096)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(sweep, int4_g128_none, CodecSpec{}, ActOrder::kNone)
+    ->Arg(576)
+    ->Arg(1536)
+    ->Arg(4096)
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(sweep, int4_g64_static_mse, (CodecSpec{.group_size = 64, .mse = true}), ActOrder::kStatic)
     ->Arg(576)
     ->Arg(1536)
@@ -84,8 +93,12 @@ BENCHMARK_CAPTURE(sweep, q4_0_static, (CodecSpec{.kind = CodecKind::kQ4_0, .grou
 BENCHMARK(hessian_add)->Args({576, 1024})->Args({1536, 1024})->Args({4096, 2048})->Unit(benchmark::kMillisecond);
 BENCHMARK(factor)->Arg(576)->Arg(1536)->Arg(4096)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(encode, int4_g128, CodecSpec{})->Arg(4096)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(encode, q4_0, (CodecSpec{.kind = CodecKind::kQ4_0, .group_size = 32}))->Arg(4096)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(encode, q8_0, (CodecSpec{.kind = CodecKind::kQ8_0, .bits = 8, .group_size = 32}))->Arg(4096)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, q4_0, (CodecSpec{.kind = CodecKind::kQ4_0, .group_size = 32}))
+    ->Arg(4096)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, q8_0, (CodecSpec{.kind = CodecKind::kQ8_0, .bits = 8, .group_size = 32}))
+    ->Arg(4096)
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace mpiquant
