@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "src/base/error.h"
+#include "src/text/oniguruma.h"
 #include "src/text/unicode.h"
 
 namespace mpiquant {
@@ -16,6 +17,9 @@ namespace {
 
 struct CodeFree {
   void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+};
+struct ContextFree {
+  void operator()(pcre2_compile_context* context) const { pcre2_compile_context_free(context); }
 };
 struct MatchFree {
   void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
@@ -38,8 +42,12 @@ Regex::Regex(const std::string& pattern) : state_(std::make_unique<State>()) {
   state_->pattern = pattern;
   int error = 0;
   PCRE2_SIZE offset = 0;
-  state_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                   PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr));
+  const std::string translated = oniguruma_to_pcre2(pattern);
+  const std::unique_ptr<pcre2_compile_context, ContextFree> context(pcre2_compile_context_create(nullptr));
+  check(context != nullptr, ExitCode::kEnvironment, "out of memory while compiling a regular expression");
+  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+  state_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                                   PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &offset, context.get()));
   check(state_->code != nullptr, ExitCode::kInput, "the tokenizer's regular expression {} is not understood at byte {}: {}",
         pattern, offset, pcre_message(error));
   // Without a just-in-time compiler on this machine the interpreter runs: same matches, slower.

@@ -1,7 +1,7 @@
 #include "src/text/special_tokens.h"
 
+#include "io/file.h"
 #include "src/base/json.h"
-#include "src/text/text_file.h"
 
 namespace mpiquant {
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "io/file.h"
 #include "src/base/error.h"
 #include "src/base/hash.h"
 #include "src/base/log.h"
@@ -11,7 +12,6 @@
 #include "src/text/normalizer.h"
 #include "src/text/pre_tokenizer.h"
 #include "src/text/special_tokens.h"
-#include "src/text/text_file.h"
 #include "src/text/tokenizer_file.h"
 
 namespace mpiquant {

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "src/base/error.h"
+#include "src/text/unicode_data.h"
 
 namespace mpiquant {
 
@@ -30,7 +31,20 @@ std::size_t sequence_length(std::string_view text, std::size_t pos) {
   return 0;
 }
 
-std::uint32_t category_mask(char32_t code) { return U_GET_GC_MASK(static_cast<UChar32>(code)); }
+// General category of a code point as a bit of ICU's mask, in Unicode 16 whatever ICU's own version is.
+std::uint32_t category_mask(char32_t code) {
+  const std::uint32_t mask = U_GET_GC_MASK(static_cast<UChar32>(code));
+  const std::string_view added = (mask & U_GC_CN_MASK) != 0 ? added_category(code) : std::string_view{};
+  if (added.empty()) return mask;
+  switch (added[0]) {
+    case 'L': return U_GC_LO_MASK;
+    case 'M': return U_GC_MN_MASK;
+    case 'N': return added[1] == 'd' ? U_GC_ND_MASK : U_GC_NO_MASK;
+    case 'P': return U_GC_PO_MASK;
+    case 'S': return U_GC_SO_MASK;
+    default: return U_GC_CF_MASK;
+  }
+}
 
 }  // namespace
 
@@ -83,8 +97,8 @@ bool is_punctuation(char32_t code) {
 
 bool is_word_character(char32_t code) {
   const auto c = static_cast<UChar32>(code);
-  return (category_mask(code) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0 || u_hasBinaryProperty(c, UCHAR_ALPHABETIC) ||
-         u_hasBinaryProperty(c, UCHAR_JOIN_CONTROL);
+  return (category_mask(code) & (U_GC_L_MASK | U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0 ||
+         u_hasBinaryProperty(c, UCHAR_ALPHABETIC) || u_hasBinaryProperty(c, UCHAR_JOIN_CONTROL);
 }
 
 void append_lower(std::string& text, char32_t code) {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "src/base/error.h"
-#include "src/text/text_file.h"
+#include "io/file.h"
 #include "src/text/tokenizer.h"
 
 int main(int argc, char** argv) {
