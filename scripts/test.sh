@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Builds the program and runs all tests: unit, distributed, end to end (CTest), and conformance with other people's readers (pytest).
+# usage: scripts/test.sh [--no-conformance]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+conformance=yes
+for argument in "$@"; do
+  case $argument in
+    --no-conformance) conformance=no ;;
+    *) echo "test.sh: unknown argument '$argument'" >&2; exit 2 ;;
+  esac
+done
+part() { printf '\n== %s (%d s)\n' "$1" "$SECONDS"; }
+
+part "packages"
+scripts/dependencies.sh --tests
+part "build"
+cmake --preset cpu
+cmake --build --preset cpu
+part "unit, distributed and end to end tests"
+ctest --preset cpu -j "$(nproc)"
+if [ $conformance = yes ]; then
+  part "reader environment"
+  scripts/venv.sh conformance
+  part "conformance tests"
+  # What the readers cache (compiled extensions, configurations) stays in the clone.
+  mkdir -p .venv/cache
+  env XDG_CACHE_HOME="$PWD/.venv/cache" HF_HOME="$PWD/.venv/cache/huggingface" TORCH_EXTENSIONS_DIR="$PWD/.venv/cache/torch" \
+    .venv/bin/python -m pytest -q tests/conformance -o cache_dir=.venv/cache/pytest
+fi
+part "all tests passed"
