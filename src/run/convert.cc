@@ -22,6 +22,8 @@ std::vector<BlockConverter::Variant> BlockConverter::variants_of(const LinearSpe
     variant->outputs.push_back(o);
     if (propagated_ == o) variant->propagated = true;
   }
+  // The propagated one last: its decoded rows may take the place of the weights that the others are made from.
+  std::stable_partition(variants.begin(), variants.end(), [](const Variant& variant) { return !variant.propagated; });
   return variants;
 }
 
@@ -48,11 +50,12 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
           rows = method.convert(job_.backend, stream, weights[l].row_range(part.row_begin, part.row_begin + part.rows), factor, variant.codec,
                                 part.row_begin);
         });
-        for (const EncodedRows& rows : encoded) {
+        for (EncodedRows& rows : encoded) {
           rows_swept_ += rows.rows;
-          append_bytes(rows, message);
+          const std::vector<std::byte> bytes = to_bytes(rows);
+          message.insert(message.end(), bytes.begin(), bytes.end());
+          rows = {};
         }
-        encoded.clear();
       });
 
       // Parts travel to the writer, or to everybody when their decoded rows are the weights from here on.
@@ -63,9 +66,15 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
       collectively(group, [&] {
         if (messages.empty()) return;
         std::vector<EncodedRows> parts;
-        for (const auto& bytes : messages)
-          for (EncodedRows& rows : encoded_from_bytes(bytes)) parts.push_back(std::move(rows));
-        std::sort(parts.begin(), parts.end(), [](const EncodedRows& a, const EncodedRows& b) { return a.row_begin < b.row_begin; });
+        std::vector<std::span<const std::byte>> rest(messages.begin(), messages.end());
+        for (const PartPlan& part : plan.parts) {
+          if (part.linear != static_cast<int>(l)) continue;
+          auto& sender = rest[static_cast<std::size_t>(part.replica)];
+          const auto size = static_cast<std::size_t>(encoded_bytes(variant.codec, part.rows, linear.cols));
+          expect(size <= sender.size(), "{}: a message from replica {} is too short", linear.module, part.replica);
+          parts.push_back(encoded_from_bytes(sender.first(size)));
+          sender = sender.subspan(size);
+        }
         if (to_all) {
           const std::vector<std::int32_t> g_idx = group_index(variant.codec, factor, linear.cols);
           job_.backend.for_each(static_cast<std::int64_t>(parts.size()), [&](Stream& stream, std::int64_t i) {

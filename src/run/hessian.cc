@@ -25,8 +25,8 @@ void broadcast_factor(Communicator& comm, Factor& factor, std::int64_t cols, int
 
 }  // namespace
 
-Factor shared_factor(Job& job, std::span<const ConstMatrix> inputs, std::int64_t cols, std::int64_t total_units, int owner,
-                     const FactorOptions& options) {
+Factor shared_factor(Job& job, std::span<const ConstMatrix> inputs, std::int64_t cols, std::int64_t total_units,
+                     std::int64_t total_tokens, int owner, const FactorOptions& options) {
   Communicator& group = *job.grid.group;
   float largest = 0;
   collectively(group, [&] {
@@ -46,9 +46,9 @@ Factor shared_factor(Job& job, std::span<const ConstMatrix> inputs, std::int64_t
   Factor factor;
   collectively(group, [&] {
     if (group.rank() != owner) return;
-    const std::vector<float> canonical = canonical_hessian(sum, exponent);
+    const Hessian hessian = canonical_hessian(sum, exponent, cols, total_tokens);
     sum = {};
-    factor = job.backend.factor(canonical, cols, options);
+    factor = job.backend.factor(hessian.packed, cols, options);
   });
   factor.order = options.order;
   broadcast_factor(group, factor, cols, owner);

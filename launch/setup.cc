@@ -1,0 +1,59 @@
+#include "launch/setup.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <iostream>
+
+#include "src/base/error.h"
+#include "src/base/log.h"
+#include "src/comm/collectives.h"
+
+namespace mpiquant {
+
+options::options_description common_options() {
+  options::options_description group("General");
+  group.add_options()                                                                                 //
+      ("threads", options::value<int>(), "threads of each rank (default: its share of the cores)")    //
+      ("quiet,q", options::bool_switch(), "print warnings and errors only")                            //
+      ("verbose,v", options::bool_switch(), "print more, from every rank")                             //
+      ("help,h", options::bool_switch(), "print this page");
+  return group;
+}
+
+void apply_common(const options::variables_map& values, int rank) {
+  Verbosity verbosity = Verbosity::kNormal;
+  if (values["quiet"].as<bool>()) verbosity = Verbosity::kQuiet;
+  if (values["verbose"].as<bool>()) verbosity = Verbosity::kVerbose;
+  start_logging(verbosity, rank);
+}
+
+int thread_count(const options::variables_map& values, Communicator& world) {
+  std::array<char, 256> host{};
+  gethostname(host.data(), host.size() - 1);
+  const std::vector<std::string> hosts = all_gather_strings(world, host.data());
+  const auto neighbours = std::count(hosts.begin(), hosts.end(), std::string(host.data()));
+  if (values.count("threads") != 0) {
+    const int threads = values["threads"].as<int>();
+    check(threads >= 1 && threads <= 4096, ExitCode::kUsage, "--threads {} (a rank has at least one thread) give a number from 1 to 4096", threads);
+    return threads;
+  }
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (sched_getaffinity(0, sizeof cores, &cores) != 0) return 1;
+  const int allowed = CPU_COUNT(&cores);
+  // Ranks that the launcher bound to cores of their own see only those; unbound ranks share what they see.
+  const bool bound = allowed < static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  return std::max(1, bound ? allowed : allowed / static_cast<int>(neighbours));
+}
+
+bool help_wanted(const options::variables_map& values, const options::options_description& all, const std::string& usage,
+                 const std::string& example, int rank) {
+  if (!values["help"].as<bool>()) return false;
+  if (rank == 0) std::cout << "usage: " << usage << "\n\n" << all << "\nexample:\n  " << example << "\n";
+  return true;
+}
+
+}  // namespace mpiquant

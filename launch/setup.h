@@ -1,0 +1,24 @@
+#pragma once
+
+#include <memory>
+
+#include "launch/arguments.h"
+#include "src/comm/communicator.h"
+#include "src/comm/grid.h"
+#include "kernels/backend.h"
+
+namespace mpiquant {
+
+// Options every command has: --threads, --quiet, --verbose, --help.
+options::options_description common_options();
+// Starts logging as they say.
+void apply_common(const options::variables_map& values, int rank);
+
+// Threads of this rank: --threads, else its share of the cores it may run on. Collective.
+int thread_count(const options::variables_map& values, Communicator& world);
+
+// Prints the help of a command on rank 0 when --help is given.
+bool help_wanted(const options::variables_map& values, const options::options_description& all, const std::string& usage,
+                 const std::string& example, int rank);
+
+}  // namespace mpiquant

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "src/comm/communicator.h"
+
+namespace mpiquant {
+
+// What must be equal on all ranks of a job, as field → hash or value. Throws the same error on every rank, naming the first
+// field that differs and the ranks. Collective.
+using Identity = std::map<std::string, std::string>;
+void require_same(Communicator& world, const Identity& identity);
+
+}  // namespace mpiquant

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "io/tensor_source.h"
+#include "src/base/model_spec.h"
+#include "src/run/job.h"
+
+namespace mpiquant {
+
+// A model to read: a directory, an id of the local Hugging Face cache, or an output of this program.
+struct ModelInput {
+  std::string directory;
+  std::string name;  // "org/name" or the directory's last component
+  ModelSpec spec;
+  std::unique_ptr<TensorSource> source;
+
+  std::map<std::string, DType> dtypes() const;  // of all float tensors, by name
+};
+
+// Throws (input error) when it is not found, damaged, or of an unsupported architecture.
+ModelInput open_model(const std::string& argument);
+
+// Content hash of all tensors, each rank hashing a share. Collective over the job.
+std::string shared_content_hash(Job& job, const TensorSource& source);
+
+}  // namespace mpiquant

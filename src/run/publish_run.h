@@ -1,0 +1,28 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "io/container.h"
+#include "src/base/json.h"
+#include "src/run/convert.h"
+#include "src/run/job.h"
+
+namespace mpiquant {
+
+// All ranks' records at every rank, by module and codec.
+std::vector<TensorRecord> gather_records(Communicator& world, const std::vector<TensorRecord>& mine);
+
+// Tensors whose conversion was not as asked: more damping, clamped scales.
+std::vector<std::string> fallbacks(const std::vector<TensorRecord>& records);
+
+// The facts of one output's tensors for mpiquant.json.
+Json tensor_facts(const std::vector<TensorRecord>& records, std::size_t output);
+
+// Writes everything of an output but its tensors into its folder, and SHA256SUMS over all of it; ranks share the hashing.
+// Collective over the job.
+void complete_output(Job& job, const std::filesystem::path& folder, const OutputSpec& output, const RunFacts& facts,
+                     const std::vector<FilePlan>& files, const std::vector<std::string>& notes);
+
+}  // namespace mpiquant

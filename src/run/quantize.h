@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "src/base/json.h"
+#include "src/plan/recipe.h"
+#include "src/run/job.h"
+#include "src/run/model_input.h"
+#include "src/run/pipeline.h"
+
+namespace mpiquant {
+
+struct Calibration {
+  Samples samples;
+  Json record;  // how they were made: choices, hashes, counts
+};
+
+struct QuantizeRequest {
+  std::string model;          // as given: a directory or a Hub id
+  std::string output;         // directory
+  std::string work_dir;       // for report.json
+  bool force = false;         // an existing output is moved aside
+  Recipe recipe;
+  Calibration calibration;    // the same on all ranks; empty for methods without
+  int threads = 1;            // of this rank
+  std::int64_t max_fallbacks = -1;  // more than so many fail the run; -1: no limit
+};
+
+// Quantizes a model and publishes all outputs, or leaves nothing under the output's name. Collective over the job.
+void quantize(Job& job, const QuantizeRequest& request, const ModelInput& model);
+
+}  // namespace mpiquant

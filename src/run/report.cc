@@ -1,0 +1,22 @@
+#include "src/run/report.h"
+
+#include <sys/resource.h>
+
+namespace mpiquant {
+
+Json RankReport::to_json() const {
+  Json phases = Json::object();
+  for (const auto& [phase, value] : seconds) phases[phase] = value;
+  return {{"seconds", phases},           {"tokens", tokens},
+          {"rows_swept", rows_swept},    {"bytes_read", bytes_read},
+          {"bytes_written", bytes_written}, {"hessian_bytes", hessian_bytes},
+          {"peak_memory", peak_memory}};
+}
+
+std::int64_t peak_resident_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
+}
+
+}  // namespace mpiquant

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "src/base/json.h"
+
+namespace mpiquant {
+
+// What one rank did: seconds of each phase and the work it took, to compare with the plan. Timings never reach an output.
+struct RankReport {
+  std::map<std::string, double> seconds;
+  std::int64_t tokens = 0;         // forwarded, each once a layer
+  std::int64_t rows_swept = 0;
+  std::int64_t bytes_read = 0;
+  std::int64_t bytes_written = 0;
+  std::int64_t hessian_bytes = 0;  // handed to the reduction of Hessians
+  std::int64_t peak_memory = 0;    // resident bytes
+
+  Json to_json() const;
+};
+
+// Adds the time from here to the end of the scope to a phase.
+class PhaseTimer {
+ public:
+  PhaseTimer(RankReport& report, std::string phase) : report_(report), phase_(std::move(phase)) {}
+  ~PhaseTimer() { report_.seconds[phase_] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  PhaseTimer(const PhaseTimer&) = delete;
+  PhaseTimer& operator=(const PhaseTimer&) = delete;
+
+ private:
+  RankReport& report_;
+  std::string phase_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Peak of this process's resident memory, bytes.
+std::int64_t peak_resident_bytes();
+
+}  // namespace mpiquant

@@ -1,0 +1,131 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "src/base/error.h"
+#include "src/plan/recipe.h"
+#include "tests/plan/sample_model.h"
+
+namespace mpiquant {
+namespace {
+
+using testing::HasSubstr;
+
+std::vector<OutputSpec> resolve(const Recipe& recipe, const ModelSpec& model, std::vector<std::string>* notes = nullptr) {
+  std::vector<std::string> said;
+  auto outputs = resolve_outputs(recipe, model, sample_dtypes(model), said);
+  if (notes != nullptr) *notes = said;
+  return outputs;
+}
+
+std::string usage_error(const Recipe& recipe, const ModelSpec& model) {
+  try {
+    resolve(recipe, model);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    return error.what();
+  }
+  ADD_FAILURE() << "no error";
+  return "";
+}
+
+TEST(Rule, ReadsChoicesAfterTheLastColon) {
+  const Rule rule = parse_rule("re:layers\\.[01]:\\w:bits=8,group_size=64,sym=false");
+  EXPECT_EQ(rule.pattern, "re:layers\\.[01]:\\w");
+  EXPECT_EQ(rule.bits, 8);
+  EXPECT_EQ(rule.group_size, 64);
+  EXPECT_EQ(rule.symmetric, false);
+  EXPECT_TRUE(parse_rule("*down_proj:dense").dense);
+}
+
+TEST(Rule, RefusesWhatItDoesNotKnow) {
+  for (const char* text : {"down_proj", ":dense", "x:", "x:bits=5", "x:bits=four", "x:group_size=0", "x:colour=red", "x:sym=maybe"})
+    EXPECT_THROW(parse_rule(text), Error) << text;
+}
+
+TEST(Rule, PatternsAreWildcardsOrRegularExpressions) {
+  EXPECT_TRUE(matches(parse_rule("*.down_proj:dense"), "model.layers.3.mlp.down_proj"));
+  EXPECT_FALSE(matches(parse_rule("down_proj:dense"), "model.layers.3.mlp.down_proj"));
+  EXPECT_TRUE(matches(parse_rule("re:layers\\.3\\.:dense"), "model.layers.3.mlp.down_proj"));
+  EXPECT_FALSE(matches(parse_rule("re:layers\\.3\\.:dense"), "model.layers.13.mlp.down_proj"));
+}
+
+TEST(Recipe, TheFirstRuleThatMatchesDecides) {
+  Recipe recipe;
+  recipe.rules = {parse_rule("*layers.0.*:bits=8"), parse_rule("*:bits=2,group_size=64")};
+  for (const LinearChoice& choice : resolve(recipe, sample_model()).front().linears) {
+    const bool first = choice.linear.module.find("layers.0.") != std::string::npos;
+    EXPECT_EQ(choice.codec.bits, first ? 8 : 2) << choice.linear.module;
+    EXPECT_EQ(choice.codec.group_size, first ? 128 : 64);
+  }
+}
+
+TEST(Recipe, DenseRulesMoveALinearToTheFloats) {
+  Recipe recipe;
+  recipe.rules = {parse_rule("*down_proj:dense")};
+  const auto outputs = resolve(recipe, sample_model(4));
+  EXPECT_EQ(outputs[0].linears.size(), 4U * 6U);
+  EXPECT_EQ(outputs[0].dense.size(), 3U + 4U * 2U + 4U);
+}
+
+TEST(Recipe, RaggedGroupsAreRefusedWithTheLargestThatFits) {
+  Recipe recipe;
+  recipe.group_size = 512;
+  ModelSpec model = sample_model();
+  const std::string message = usage_error(recipe, model);
+  EXPECT_THAT(message, HasSubstr("--group-size 256"));
+  recipe.ragged_dense = true;
+  std::vector<std::string> notes;
+  const auto outputs = resolve(recipe, model, &notes);
+  EXPECT_TRUE(outputs[0].linears.empty());
+  EXPECT_EQ(notes.size(), 4U * 7U);
+  recipe.ragged_dense = false;
+  recipe.ragged_groups = {{"*", 64}};
+  for (const LinearChoice& choice : resolve(recipe, model).front().linears) EXPECT_EQ(choice.codec.group_size, 64);
+}
+
+TEST(Recipe, TheDenseContainerTakesRaggedGroups) {
+  Recipe recipe;
+  recipe.group_size = 100;
+  recipe.formats = {"dense"};
+  EXPECT_EQ(resolve(recipe, sample_model()).front().linears.front().codec.group_size, 100);
+}
+
+TEST(Recipe, BareGgufFollowsBitsAndSymmetry) {
+  Recipe recipe;
+  recipe.formats = {"gguf"};
+  EXPECT_EQ(resolve(recipe, sample_model()).front().gguf_type, "q4_0");
+  recipe.symmetric = false;
+  EXPECT_EQ(resolve(recipe, sample_model()).front().gguf_type, "q4_1");
+  recipe.bits = 8;
+  EXPECT_EQ(resolve(recipe, sample_model()).front().gguf_type, "q8_0");
+  recipe.bits = 3;
+  EXPECT_THAT(usage_error(recipe, sample_model()), HasSubstr("gguf at 3 bits"));
+}
+
+TEST(Recipe, AQuantizedTiedHeadNeedsUntying) {
+  Recipe recipe;
+  recipe.quantize_head = true;
+  EXPECT_THAT(usage_error(recipe, sample_model(2, true)), HasSubstr("--untie"));
+  recipe.untie = true;
+  EXPECT_TRUE(resolve(recipe, sample_model(2, true)).front().untied);
+}
+
+TEST(Recipe, PropagationNamesAnOutput) {
+  Recipe recipe;
+  recipe.formats = {"gptq", "dense"};
+  const auto outputs = resolve(recipe, sample_model());
+  EXPECT_EQ(propagated_output(recipe, outputs), 0U);
+  recipe.propagate = "dense";
+  EXPECT_EQ(propagated_output(recipe, outputs), 1U);
+  recipe.propagate = "original";
+  EXPECT_FALSE(propagated_output(recipe, outputs).has_value());
+  recipe.propagate = "awq";
+  EXPECT_THROW(propagated_output(recipe, outputs), Error);
+  recipe.propagate.clear();
+  recipe.schedule = Schedule::kStaged;
+  recipe.stages = 2;
+  EXPECT_FALSE(propagated_output(recipe, outputs).has_value());
+}
+
+}  // namespace
+}  // namespace mpiquant
