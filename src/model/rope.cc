@@ -124,7 +124,10 @@ RopeSpec read_rope(const ConfigReader& config, std::int64_t context) {
   RopeSpec rope;
   rope.theta = config.has("rope_theta") ? config.positive("rope_theta") : kDefaultTheta;
   // rope_scaling wins where both are set, as in Transformers.
-  if (const auto reader = config.object(config.has("rope_scaling") ? "rope_scaling" : "rope_parameters")) {
+  const char* key = config.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
+  if (const auto reader = config.object(key)) {
+    for (const Json& value : *config.find(key))
+      if (value.is_object()) config.unsupported(key, "one set of parameters for all layers");
     if (reader->has("rope_theta")) rope.theta = reader->positive("rope_theta");
     read_scaling(config, *reader, context, rope);
   }
