@@ -1,5 +1,7 @@
 #include "src/text/special_tokens.h"
 
+#include <algorithm>
+
 #include "io/file.h"
 #include "src/base/json.h"
 
@@ -26,7 +28,7 @@ SpecialTokens read_special_tokens(const std::filesystem::path& dir) {
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
     const std::filesystem::path path = dir / name;
     if (!std::filesystem::exists(path)) continue;
-    const Json config = parse_json(read_text_file(path), path.string());
+    const Json config = parse_json(read_text_file(path.string()), path.string());
     read_token(config, "bos_token", tokens.bos);
     read_token(config, "eos_token", tokens.eos);
     read_token(config, "unk_token", tokens.unk);
@@ -36,6 +38,19 @@ SpecialTokens read_special_tokens(const std::filesystem::path& dir) {
     if (config.contains("legacy") && config.at("legacy").is_boolean()) tokens.legacy = config.at("legacy").get<bool>();
   }
   return tokens;
+}
+
+void place_special_tokens(const SpecialTokens& special, Vocabulary& vocabulary) {
+  const auto id_of = [&](const std::optional<std::string>& token) -> std::optional<std::int32_t> {
+    if (!token) return std::nullopt;
+    const auto found = std::find(vocabulary.pieces.begin(), vocabulary.pieces.end(), *token);
+    if (found == vocabulary.pieces.end()) return std::nullopt;
+    return static_cast<std::int32_t>(found - vocabulary.pieces.begin());
+  };
+  vocabulary.bos = id_of(special.bos);
+  vocabulary.eos = id_of(special.eos);
+  vocabulary.unk = id_of(special.unk);
+  vocabulary.pad = id_of(special.pad);
 }
 
 }  // namespace mpiquant

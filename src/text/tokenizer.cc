@@ -4,6 +4,7 @@
 
 #include "src/base/error.h"
 #include "src/text/tokenizer_json.h"
+#include "src/text/tokenizer_spm.h"
 #include "src/text/unicode.h"
 
 namespace mpiquant {
@@ -15,6 +16,7 @@ Tokenizer::~Tokenizer() = default;
 
 std::unique_ptr<Tokenizer> Tokenizer::load(const std::filesystem::path& dir) {
   if (std::filesystem::exists(dir / "tokenizer.json")) return load_tokenizer_json(dir);
+  if (std::filesystem::exists(dir / "tokenizer.model")) return load_tokenizer_spm(dir);
   fail(ExitCode::kInput,
        "{} has no tokenizer.json and no tokenizer.model (text cannot be turned into token ids) add one, or give token ids",
        dir.string());

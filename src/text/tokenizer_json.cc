@@ -12,6 +12,7 @@
 #include "src/text/normalizer.h"
 #include "src/text/pre_tokenizer.h"
 #include "src/text/special_tokens.h"
+#include "src/text/spm_model.h"
 #include "src/text/tokenizer_file.h"
 
 namespace mpiquant {
@@ -214,27 +215,22 @@ Vocabulary read_vocabulary(const Stages& stages, const TokenizerFile& file) {
   return vocabulary;
 }
 
-void place_special_tokens(const SpecialTokens& special, const PostProcessor& post_processor, Vocabulary& vocabulary) {
-  const auto id_of = [&](const std::optional<std::string>& token) -> std::optional<std::int32_t> {
-    if (!token) return std::nullopt;
-    const auto found = std::find(vocabulary.pieces.begin(), vocabulary.pieces.end(), *token);
-    if (found == vocabulary.pieces.end()) return std::nullopt;
-    return static_cast<std::int32_t>(found - vocabulary.pieces.begin());
-  };
-  vocabulary.bos = id_of(special.bos);
-  vocabulary.eos = id_of(special.eos);
-  vocabulary.unk = id_of(special.unk);
-  vocabulary.pad = id_of(special.pad);
-  const auto& [prefix, suffix] = post_processor;
-  vocabulary.add_bos = vocabulary.bos && !prefix.empty() && prefix.front() == *vocabulary.bos;
-  vocabulary.add_eos = vocabulary.eos && !suffix.empty() && suffix.back() == *vocabulary.eos;
+// A tokenizer.model beside tokenizer.json has the true scores and types, if it is of the same vocabulary.
+void take_spm_scores(const std::filesystem::path& path, Vocabulary& vocabulary) {
+  if (vocabulary.kind == TokenizerKind::kByteLevelBpe || !std::filesystem::exists(path)) return;
+  const SpmModel model = parse_spm_model(read_text_file(path.string()), path.string());
+  const bool same = model.pieces.size() <= vocabulary.pieces.size() &&
+                    std::equal(model.pieces.begin(), model.pieces.end(), vocabulary.pieces.begin());
+  if (!same) return;
+  std::copy(model.scores.begin(), model.scores.end(), vocabulary.scores.begin());
+  std::copy(model.types.begin(), model.types.end(), vocabulary.types.begin());
 }
 
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_tokenizer_json(const std::filesystem::path& dir) {
   const std::filesystem::path path = dir / "tokenizer.json";
-  const std::string text = read_text_file(path);
+  const std::string text = read_text_file(path.string());
   TokenizerFile file = parse_tokenizer_file(text, path.string());
   try {
     Bpe bpe(read_model(file));
@@ -244,7 +240,11 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const std::filesystem::path& dir)
                   std::move(bpe)};
     PostProcessor post_processor = read_post_processor(part("post_processor"));
     Vocabulary vocabulary = read_vocabulary(stages, file);
-    place_special_tokens(read_special_tokens(dir), post_processor, vocabulary);
+    take_spm_scores(dir / "tokenizer.model", vocabulary);
+    place_special_tokens(read_special_tokens(dir), vocabulary);
+    const auto& [prefix, suffix] = post_processor;
+    vocabulary.add_bos = vocabulary.bos && !prefix.empty() && prefix.front() == *vocabulary.bos;
+    vocabulary.add_eos = vocabulary.eos && !suffix.empty() && suffix.back() == *vocabulary.eos;
     const auto bos = vocabulary.bos.value_or(-1);
     const auto eos = vocabulary.eos.value_or(-1);
     std::string hash = xxh3_hex(fmt::format("tokenizer.json {} {} ", bos, eos) + text);
