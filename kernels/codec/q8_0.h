@@ -29,9 +29,10 @@ struct Q8_0 {
   // Half away from zero, as roundf.
   MQ_HD float rtn_code(float x, const Rounder& r) const {
     const float scaled = clamp(x * r.factor, -127, 127);
-    const auto whole = static_cast<float>(static_cast<std::int32_t>(scaled));
-    const float rest = scaled - whole;
-    return whole + (rest >= 0.5F ? 1.0F : 0.0F) - (rest <= -0.5F ? 1.0F : 0.0F) + 128;
+    const auto whole = static_cast<std::int32_t>(scaled);
+    const float rest = scaled - static_cast<float>(whole);
+    const int away = static_cast<int>(rest >= 0.5F) - static_cast<int>(rest <= -0.5F);
+    return static_cast<float>(whole + away + 128);
   }
 };
 

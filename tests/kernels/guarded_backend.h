@@ -1,0 +1,163 @@
+#pragma once
+
+#include <sys/mman.h>
+
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "src/base/error.h"
+
+namespace mpiquant {
+
+// Another backend's operations on "device" buffers: pages that cannot be read or written while no operation works on them, so
+// that host code which touches them dies. Host memory given where a device buffer belongs is an internal error.
+class GuardedBackend final : public Backend {
+ public:
+  explicit GuardedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)), regions_(std::make_shared<Regions>()) {}
+
+  MemSpace space() const override { return MemSpace::kDevice; }
+  std::string identity() const override { return inner_->identity(); }
+  BackendBuffer allocate(std::size_t bytes) override {
+    constexpr std::size_t kPage = 4096;
+    const std::size_t size = (bytes / kPage + 1) * kPage;
+    void* data = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    expect(data != MAP_FAILED, "mmap of {} bytes", size);
+    const std::lock_guard lock(regions_->mutex);
+    regions_->by_start[static_cast<const std::byte*>(data)] = {size, 0};
+    return {static_cast<std::byte*>(data), bytes, MemSpace::kDevice, [regions = regions_, size](std::byte* start) {
+              const std::lock_guard inner_lock(regions->mutex);
+              regions->by_start.erase(start);
+              ::munmap(start, size);
+            }};
+  }
+  void for_each(std::int64_t count, const std::function<void(Stream&, std::int64_t)>& body) override {
+    inner_->for_each(count, body);
+  }
+
+  void upload(Stream& s, std::span<const float> host, Matrix out) override {
+    run({out.data}, [&] { inner_->upload(s, host, in(out)); });
+  }
+  void download(Stream& s, ConstMatrix x, std::span<float> host) override {
+    run({x.data}, [&] { inner_->download(s, in(x), host); });
+  }
+  void copy(Stream& s, ConstMatrix x, Matrix y) override {
+    run({x.data, y.data}, [&] { inner_->copy(s, in(x), in(y)); });
+  }
+  void linear(Stream& s, ConstMatrix x, ConstMatrix w, const float* bias, Matrix y) override {
+    run({x.data, w.data, bias, y.data}, [&] { inner_->linear(s, in(x), in(w), bias, in(y)); });
+  }
+  void rms_norm(Stream& s, ConstMatrix x, const float* weight, float eps, Matrix y) override {
+    run({x.data, weight, y.data}, [&] { inner_->rms_norm(s, in(x), weight, eps, in(y)); });
+  }
+  void add(Stream& s, ConstMatrix x, Matrix y) override {
+    run({x.data, y.data}, [&] { inner_->add(s, in(x), in(y)); });
+  }
+  void rotary(Stream& s, Matrix x, std::int64_t head_dim, std::span<const std::int64_t> lengths, ConstMatrix cos,
+              ConstMatrix sin) override {
+    run({x.data, cos.data, sin.data}, [&] { inner_->rotary(s, in(x), head_dim, lengths, in(cos), in(sin)); });
+  }
+  void attention(Stream& s, ConstMatrix q, ConstMatrix k, ConstMatrix v, const AttentionShape& shape,
+                 std::span<const std::int64_t> lengths, Matrix out) override {
+    run({q.data, k.data, v.data, out.data}, [&] { inner_->attention(s, in(q), in(k), in(v), shape, lengths, in(out)); });
+  }
+  void silu_gate(Stream& s, ConstMatrix gate, ConstMatrix up, Matrix out) override {
+    run({gate.data, up.data, out.data}, [&] { inner_->silu_gate(s, in(gate), in(up), in(out)); });
+  }
+
+  float diagonal_max(Stream& s, ConstMatrix x) override {
+    float out = 0;
+    run({x.data}, [&] { out = inner_->diagonal_max(s, in(x)); });
+    return out;
+  }
+  void hessian_add(std::span<const ConstMatrix> units, int exponent, std::span<std::int64_t> sum) override {
+    std::vector<const float*> data;
+    std::vector<ConstMatrix> views;
+    for (const ConstMatrix& unit : units) {
+      data.push_back(unit.data);
+      views.push_back(in(unit));
+    }
+    run(data, [&] { inner_->hessian_add(views, exponent, sum); });
+  }
+  Factor factor(std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) override {
+    return inner_->factor(hessian, cols, options);
+  }
+  EncodedRows sweep(Stream& s, const SweepTask& task) override {
+    EncodedRows out;
+    run({task.weight.data}, [&] { out = inner_->sweep(s, {in(task.weight), task.factor, task.codec}); });
+    return out;
+  }
+  EncodedRows encode(Stream& s, ConstMatrix weight, const CodecSpec& codec) override {
+    EncodedRows out;
+    run({weight.data}, [&] { out = inner_->encode(s, in(weight), codec); });
+    return out;
+  }
+  void decode(Stream& s, const EncodedRows& rows, const CodecSpec& codec, std::span<const std::int32_t> g_idx,
+              Matrix out) override {
+    run({out.data}, [&] { inner_->decode(s, rows, codec, g_idx, in(out)); });
+  }
+
+ private:
+  struct Region {
+    std::size_t bytes;
+    int users;  // operations at work
+  };
+  struct Regions {
+    std::mutex mutex;
+    std::map<const std::byte*, Region> by_start;
+  };
+
+  template <typename T>
+  static BasicMatrix<T> in(BasicMatrix<T> x) {
+    expect(x.space == MemSpace::kDevice, "a host matrix in a device operation");
+    x.space = MemSpace::kHost;
+    return x;
+  }
+
+  // Opens the buffers that hold the pointers (null ones are skipped) while body runs.
+  template <typename Body>
+  void run(const std::vector<const float*>& pointers, const Body& body) {
+    const Use use(*regions_, pointers);
+    body();
+  }
+
+  class Use {
+   public:
+    Use(Regions& regions, const std::vector<const float*>& pointers) : regions_(regions) {
+      const std::lock_guard lock(regions_.mutex);
+      for (const float* pointer : pointers) {
+        if (pointer == nullptr) continue;
+        auto at = regions_.by_start.upper_bound(reinterpret_cast<const std::byte*>(pointer));
+        const bool known = at != regions_.by_start.begin() &&
+                           reinterpret_cast<const std::byte*>(pointer) < std::prev(at)->first + std::prev(at)->second.bytes;
+        expect(known, "host memory in a device operation");
+        held_.push_back(std::prev(at)->first);
+        change(held_.back(), 1, PROT_READ | PROT_WRITE);
+      }
+    }
+    ~Use() {
+      const std::lock_guard lock(regions_.mutex);
+      for (const std::byte* start : held_) change(start, -1, PROT_NONE);
+    }
+    Use(const Use&) = delete;
+
+   private:
+    void change(const std::byte* start, int by, int protection) {
+      Region& region = regions_.by_start.at(start);
+      region.users += by;
+      if (region.users == (by > 0 ? 1 : 0)) ::mprotect(const_cast<std::byte*>(start), region.bytes, protection);
+    }
+    Regions& regions_;
+    std::vector<const std::byte*> held_;
+  };
+
+  std::unique_ptr<Backend> inner_;
+  std::shared_ptr<Regions> regions_;
+};
+
+}  // namespace mpiquant
