@@ -9,7 +9,7 @@ from readers import linears, load_plain, logits, mean_kl
 
 def dense_weights(folder):
     """Our own decoded weights, fp32, by Hugging Face tensor name."""
-    return {k: v for file in sorted(folder.glob("*.safetensors")) for k, v in load_file(file).items()}
+    return {k: v for file in sorted(folder.glob("model*.safetensors")) for k, v in load_file(file).items()}
 
 
 def unequal(theirs, ours):

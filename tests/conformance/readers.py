@@ -48,8 +48,11 @@ def load_compressed_tensors(folder, dtype=torch.float32):
     return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map="cpu", quantization_config=reader).eval()
 
 
-def plain_weights(model):
-    return {name: module.weight for name, module in linears(model).items()}
+def compressed_tensors_weights(model):
+    """name -> [N, K] in BF16, the stored type of the scales, in which the reader multiplies whatever dtype it is then asked for."""
+    weights = {name: module.weight for name, module in linears(model).items()}
+    assert all(torch.equal(w.to(torch.bfloat16).to(w.dtype), w) for w in weights.values())
+    return {name: w.to(torch.bfloat16) for name, w in weights.items()}
 
 
 def load_gguf(path, dtype=torch.float32):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from checks import check_mutant, check_reader, our_logits, shift_zero_points, spoilt, swap_rows, zero_group
-from readers import load_compressed_tensors, load_plain, logits, mean_kl, plain_weights
+from readers import compressed_tensors_weights, load_compressed_tensors, load_plain, logits, mean_kl
 
 FORMATS = ["compressed-tensors", "dense:compressed-tensors"]
 CASES = {
@@ -27,7 +27,7 @@ def test_reader(name, quantized, forward_dump, windows):
     out = quantized(*CASES[name], formats=FORMATS)
     repository, dense = out["compressed-tensors"], out["dense:compressed-tensors"]
     ours = our_logits(forward_dump, dense, windows[:2])
-    check_reader(load_compressed_tensors, plain_weights, repository, dense, windows[:2], ours, LIMIT)
+    check_reader(load_compressed_tensors, compressed_tensors_weights, repository, dense, windows[:2], ours, LIMIT)
     sixteen = load_compressed_tensors(repository, torch.bfloat16)
     assert mean_kl(ours, logits(sixteen, windows[:2])) <= LIMIT_16
 
@@ -53,4 +53,4 @@ def test_mutant(mutant, quantized, forward_dump, windows, tmp_path):
     dense = out["dense:compressed-tensors"]
     ours = our_logits(forward_dump, dense, windows[:2])
     bad = spoilt(out["compressed-tensors"], tmp_path / "bad", "model.layers.0.mlp.down_proj", change)
-    check_mutant(load_compressed_tensors, plain_weights, bad, dense, windows[:2], ours, LIMIT)
+    check_mutant(load_compressed_tensors, compressed_tensors_weights, bad, dense, windows[:2], ours, LIMIT)
