@@ -2,10 +2,9 @@
 
 #include <array>
 #include <charconv>
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
-
-#include "src/base/error.h"
 
 namespace mpiquant {
 namespace {
@@ -26,13 +25,22 @@ std::optional<std::string> process_env(const std::string& name) {
 }
 
 bool launched_in_job(const EnvLookup& env) {
-  // Open MPI's mpirun; MPICH's and Intel MPI's mpiexec and Slurm's pmi2; any PMIx launcher; MVAPICH; a Slurm step (a batch script
-  // has a SLURM_PROCID too, but no SLURM_STEP_NUM_TASKS).
-  constexpr std::array<std::string_view, 5> kMarks = {"OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK",
-                                                      "SLURM_STEP_NUM_TASKS"};
+  // Open MPI's mpirun; MPICH's and Intel MPI's mpiexec and Slurm's pmi2; PMIx, of Slurm too; MVAPICH. A Slurm step without any of
+  // these has no MPI, so that MPI_Init would end the process.
+  constexpr std::array<std::string_view, 4> kMarks = {"OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK"};
   for (const std::string_view mark : kMarks)
     if (env(std::string(mark))) return true;
   return false;
+}
+
+void leave_exit_code(const EnvLookup& env, ExitCode code) noexcept {
+  const std::optional<std::string> path = env("MPIQUANT_EXIT_FILE");
+  if (!path) return;
+  // "x": the first rank to fail is the one that counts.
+  if (std::FILE* file = std::fopen(path->c_str(), "wx")) {
+    std::fprintf(file, "%d\n", static_cast<int>(code));
+    std::fclose(file);
+  }
 }
 
 void check_world_size(const EnvLookup& env, int world_size) {

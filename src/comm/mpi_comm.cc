@@ -41,7 +41,8 @@ class MpiComm final : public Communicator {
   // Owns comm.
   MpiComm(std::shared_ptr<MpiEngine> engine, MPI_Comm comm, const CommOptions& options)
       : Communicator(options), engine_(std::move(engine)), group_(std::make_shared<MpiGroup>(comm)) {
-    expect(options.message_limit >= 16 && options.message_limit <= kLongestMessage, "messages of {} bytes", options.message_limit);
+    expect(options.message_limit >= 16 && options.message_limit <= kLongestMessage, "messages of {} bytes",
+           options.message_limit);
     engine_->add(group_);
     check_mpi(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
     check_mpi(MPI_Comm_rank(comm, &rank_), "MPI_Comm_rank");
@@ -257,6 +258,7 @@ std::unique_ptr<Communicator> MpiSession::world(const CommOptions& options) cons
 }
 
 void MpiSession::abort(ExitCode code) {
+  leave_exit_code(process_env, code);
   int initialized = 0;
   int finalized = 0;
   MPI_Initialized(&initialized);

@@ -14,7 +14,10 @@ MpiSession::~MpiSession() = default;
 
 std::unique_ptr<Communicator> MpiSession::world(const CommOptions& options) const { return make_local_comm(options); }
 
-void MpiSession::abort(ExitCode code) { std::_Exit(static_cast<int>(code)); }
+void MpiSession::abort(ExitCode code) {
+  leave_exit_code(process_env, code);
+  std::_Exit(static_cast<int>(code));
+}
 
 std::string mpi_version() { return "none"; }
 

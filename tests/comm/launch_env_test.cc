@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <string>
 
@@ -23,9 +27,9 @@ TEST(LaunchEnv, KnowsTheLaunchers) {
   EXPECT_TRUE(launched_in_job(env({{"OMPI_COMM_WORLD_SIZE", "1"}})));
   EXPECT_TRUE(launched_in_job(env({{"PMIX_RANK", "0"}})));
   EXPECT_TRUE(launched_in_job(env({{"PMI_RANK", "0"}})));
-  EXPECT_TRUE(launched_in_job(env({{"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PROCID", "0"}})));
-  // A program called by the batch script itself is no task of a step.
+  // Neither the batch script's own calls nor a step without PMIx can use MPI.
   EXPECT_FALSE(launched_in_job(env({{"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}})));
+  EXPECT_FALSE(launched_in_job(env({{"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PROCID", "0"}})));
 }
 
 TEST(LaunchEnv, TasksThatDoNotSeeEachOtherAreRefused) {
@@ -43,6 +47,19 @@ TEST(LaunchEnv, TasksThatDoNotSeeEachOtherAreRefused) {
       EXPECT_NE(std::string(error.what()).find("4 tasks"), std::string::npos);
     }
   }
+}
+
+TEST(LaunchEnv, TheFirstRankThatFailsLeavesItsExitCode) {
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / ("mpiquant-exit-" + std::to_string(getpid()));
+  std::filesystem::remove(path);
+  leave_exit_code(env({}), ExitCode::kInput);
+  leave_exit_code(env({{"MPIQUANT_EXIT_FILE", path.string()}}), ExitCode::kInput);
+  leave_exit_code(env({{"MPIQUANT_EXIT_FILE", path.string()}}), ExitCode::kGate);
+  std::ifstream file(path);
+  std::string text;
+  std::getline(file, text);
+  EXPECT_EQ(text, "3");
+  std::filesystem::remove(path);
 }
 
 }  // namespace
