@@ -96,8 +96,10 @@ void complete_output(Job& job, const std::filesystem::path& folder, const Output
   collectively(job.world, [&] {
     if (job.world.rank() != 0) return;
     std::map<std::string, std::string> by_path;
-    for (const std::string& text : sums)
-      for (const auto& [path, sum] : Json::parse(text).items()) by_path[path] = sum.get<std::string>();
+    for (const std::string& text : sums) {
+      const Json of_rank = Json::parse(text);
+      for (const auto& [path, sum] : of_rank.items()) by_path[path] = sum.get<std::string>();
+    }
     write_manifest(folder, by_path);
   });
 }
