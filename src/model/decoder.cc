@@ -70,16 +70,6 @@ void Decoder::final_norm(Stream& stream, ConstMatrix hidden, const VectorWeights
   backend_.rms_norm(stream, hidden, norm.data(), static_cast<float>(spec_.norm_eps), normed);
 }
 
-std::size_t Decoder::peak_bytes(std::int64_t tokens) const {
-  const std::int64_t queries = spec_.heads * spec_.head_dim, keys = spec_.kv_heads * spec_.head_dim;
-  const std::int64_t chunk = std::min(tokens, kChunkTokens);
-  const std::int64_t attention = tokens * (std::max(spec_.hidden, queries) + queries + 2 * keys);
-  const std::int64_t output = std::max(tokens * queries + chunk * spec_.hidden, tokens * spec_.hidden);
-  const std::int64_t mlp = std::max(tokens * (spec_.hidden + spec_.intermediate) + chunk * spec_.intermediate,
-                                    tokens * spec_.intermediate + chunk * spec_.hidden);
-  return static_cast<std::size_t>(std::max({attention, output, mlp})) * sizeof(float);
-}
-
 void Decoder::attend(Stream& stream, const LayerSpec& layer, const std::vector<LinearWeights>& linears, UnitState& unit) const {
   std::vector<BackendBuffer> buffers;
   std::vector<Matrix> qkv;

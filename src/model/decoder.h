@@ -45,9 +45,6 @@ class Decoder {
   // The final norm of hidden states [T, hidden]; normed may be hidden.
   void final_norm(Stream& stream, ConstMatrix hidden, const VectorWeights& norm, Matrix normed) const;
 
-  // The most bytes that begin and advance hold beyond unit.hidden while they run a unit of that many tokens.
-  std::size_t peak_bytes(std::int64_t tokens) const;
-
  private:
   BackendBuffer floats(std::int64_t rows, std::int64_t cols) const;
   void attend(Stream& stream, const LayerSpec& layer, const std::vector<LinearWeights>& linears, UnitState& unit) const;

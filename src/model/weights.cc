@@ -28,13 +28,6 @@ void fill_vector(Stream& stream, const TensorSource& source, const std::string& 
 
 }  // namespace
 
-std::size_t layer_bytes(const LayerSpec& layer, std::int64_t hidden) {
-  std::int64_t floats = 2 * hidden;
-  for (const BlockSpec& block : layer.blocks)
-    for (const LinearSpec& linear : block.linears) floats += linear.rows * linear.cols + (linear.has_bias ? linear.rows : 0);
-  return float_bytes(floats);
-}
-
 LayerWeights allocate_layer(const LayerSpec& layer, std::int64_t hidden, Backend& backend) {
   LayerWeights weights{allocate_vector(hidden, backend), allocate_vector(hidden, backend), {}};
   for (const BlockSpec& block : layer.blocks) {

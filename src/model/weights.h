@@ -35,9 +35,6 @@ struct LayerWeights {
   std::vector<std::vector<LinearWeights>> blocks;  // as LayerSpec.blocks and their linears
 };
 
-// Bytes that allocate_layer takes.
-std::size_t layer_bytes(const LayerSpec& layer, std::int64_t hidden);
-
 // Room for all of a layer's weights, not yet filled.
 LayerWeights allocate_layer(const LayerSpec& layer, std::int64_t hidden, Backend& backend);
 

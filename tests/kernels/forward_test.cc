@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -109,6 +110,25 @@ TEST(SiluGate, IsSiluTimesUpAlsoInPlace) {
       const double expected = g / (1 + std::exp(-g)) * static_cast<double>(up.at(r, c));
       EXPECT_NEAR(gate.at(r, c), expected, 1e-6 * std::abs(expected) + 1e-30);
     }
+}
+
+// This file is compiled for the plainest instruction set: equal bits mean that vector width and fused instructions change
+// nothing.
+TEST(EveryInstructionSet, GivesTheBitsOfScalarCode) {
+  const Grid x(4, 1000), up(4, 1000, 2), y(4, 1000, 3);
+  silu_gate(x.matrix, up.matrix, y.matrix);
+  for (std::int64_t r = 0; r < 4; ++r)
+    for (std::int64_t c = 0; c < 1000; ++c) ASSERT_EQ(y.at(r, c), x.at(r, c) / (1.0F + exp_fast(-x.at(r, c))) * up.at(r, c));
+  rms_norm(x.matrix, up.matrix.data, 1e-6F, y.matrix);
+  for (std::int64_t r = 0; r < 4; ++r) {
+    std::array<double, kLanes> lanes{};
+    for (std::int64_t c = 0; c < 1000; ++c) {
+      const double value = static_cast<double>(x.at(r, c));
+      lanes[static_cast<std::size_t>(c % kLanes)] += value * value;
+    }
+    const float scale = static_cast<float>(1.0 / std::sqrt(sum_lanes(lanes) / 1000.0 + static_cast<double>(1e-6F)));
+    for (std::int64_t c = 0; c < 1000; ++c) ASSERT_EQ(y.at(r, c), up.at(0, c) * (x.at(r, c) * scale));
+  }
 }
 
 struct AttentionCase {

@@ -12,6 +12,7 @@
 #include "io/safetensors_source.h"
 #include "src/model/config.h"
 #include "tests/io/fixtures.h"
+#include "tests/kernels/guarded_backend.h"
 #include "tests/model/forward_run.h"
 #include "tests/model/memory_source.h"
 
@@ -122,6 +123,12 @@ TEST_P(ForwardReference, SamplesOfAUnitDoNotSeeEachOther) {
 TEST_P(ForwardReference, ThreadsDoNotChangeABit) {
   const ForwardRun one = run();
   backend_ = make_cpu_backend(3);
+  EXPECT_EQ(one.logits, run().logits);
+}
+
+TEST_P(ForwardReference, HostCodeTouchesNoDeviceBuffer) {
+  const ForwardRun one = run();
+  backend_ = std::make_unique<GuardedBackend>(make_cpu_backend(1));
   EXPECT_EQ(one.logits, run().logits);
 }
 
