@@ -33,6 +33,9 @@ struct CodecSpec {
 // "int4 g128 sym", "q4_0", for logs and reports.
 std::string to_string(const CodecSpec& codec);
 
+// Throws (internal error) unless the parameters are ones that the kernels know; recipes are checked long before.
+void expect_valid(const CodecSpec& codec);
+
 // Parameters of one group, already rounded to their stored type.
 struct GroupParams {
   float scale = 0;   // s or d

@@ -37,6 +37,7 @@ void append(std::vector<T>& out, const std::vector<T>& more) {
 }  // namespace
 
 EncodedRows encode(ConstMatrix weight, const CodecSpec& codec) {
+  expect_valid(codec);
   EncodedRows out;
   out.rows = weight.rows;
   out.cols = weight.cols;

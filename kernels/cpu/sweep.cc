@@ -43,6 +43,7 @@ std::int64_t outer_end(std::int64_t begin, std::int64_t cols, std::int64_t live_
 EncodedRows sweep(const SweepTask& task) {
   const Factor& factor = *task.factor;
   const std::int64_t cols = task.weight.cols;
+  expect_valid(task.codec);
   expect(factor.cols == cols, "a factor of {} columns for a weight of {}", factor.cols, cols);
   const std::int64_t group = task.codec.group_of(cols);
   const bool live = factor.order != ActOrder::kStatic;

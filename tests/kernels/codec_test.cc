@@ -230,6 +230,14 @@ TEST(Codec, WeightsThatAreNotFiniteAreRefused) {
   EXPECT_THROW(cpu::encode(w.view(), int_codec(4, 32, true)), Error);
 }
 
+TEST(Codec, UnknownParametersAreRefused) {
+  const Sample w(2, 64, 1);
+  CodecSpec wide = ggml_codec(CodecKind::kQ4_0);
+  wide.group_size = 64;
+  for (const CodecSpec& codec : {int_codec(5, 32, true), int_codec(4, 0, true), int_codec(4, 32, true, DType::kI8), wide})
+    EXPECT_THROW(cpu::encode(w.view(), codec), Error);
+}
+
 TEST(Codec, NamesSayWhatTheyAre) {
   EXPECT_EQ(to_string(int_codec(4, 128, true)), "int4 g128 sym");
   EXPECT_EQ(to_string(int_codec(3, -1, false, DType::kF16, true)), "int3 row asym mse");
