@@ -5,13 +5,14 @@
 #include <array>
 
 #include "io/container_dense.h"
+#include "io/container_gguf.h"
 #include "io/container_gptq.h"
 #include "src/base/error.h"
 
 namespace mpiquant {
 
 std::span<const Container* const> containers() {
-  static const std::array<const Container*, 2> table = {&gptq_container(), &dense_container()};
+  static const std::array<const Container*, 3> table = {&gptq_container(), &gguf_container(), &dense_container()};
   return table;
 }
 

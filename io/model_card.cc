@@ -65,6 +65,16 @@ std::string how_to_load(const OutputSpec& output) {
 
 }  // namespace
 
+std::string source_license(const std::string& model_dir) {
+  const std::string key = "license:";
+  for (const std::string& line : inherited_lines(model_dir))
+    if (line.starts_with(key)) {
+      const std::size_t begin = line.find_first_not_of(" \t", key.size());
+      return begin == std::string::npos ? "" : line.substr(begin);
+    }
+  return "";
+}
+
 TextFile model_card(const OutputSpec& output, const RunFacts& facts) {
   std::string text = "---\n";
   for (const std::string& line : inherited_lines(facts.model_dir)) text += line + "\n";

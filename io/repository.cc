@@ -99,7 +99,7 @@ std::vector<TextFile> repository_files(const OutputSpec& output, const RunFacts&
                                        const RepositoryEdits& edits) {
   std::vector<TextFile> result = carried_files(facts.model_dir);
   result.push_back({"config.json", output_config(output, facts, edits).dump(2) + "\n"});
-  if (const auto index = shard_index(files)) result.push_back(*index);
+  if (const auto index = shard_index(files); index) result.push_back(*index);
   result.insert(result.end(), edits.extra.begin(), edits.extra.end());
   result.push_back(model_card(output, facts));
   result.push_back(git_attributes(result));

@@ -101,7 +101,7 @@ std::vector<FilePlan> plan_shards(std::vector<StoredTensor> tensors, const Model
 }
 
 std::optional<TextFile> shard_index(const std::vector<FilePlan>& files) {
-  if (files.size() == 1) return std::nullopt;
+  if (files.size() <= 1) return std::nullopt;
   std::map<std::string, std::string> places;
   std::int64_t total = 0;
   for (const FilePlan& file : files)

@@ -27,7 +27,7 @@ std::vector<StoredTensor> dense_tensors(const OutputSpec& output);
 // than max_shard_bytes has a file of its own.
 std::vector<FilePlan> plan_shards(std::vector<StoredTensor> tensors, const ModelSpec& model, std::int64_t max_shard_bytes);
 
-// model.safetensors.index.json, or nothing for a single file.
+// model.safetensors.index.json, or nothing unless there are several files.
 std::optional<TextFile> shard_index(const std::vector<FilePlan>& files);
 
 }  // namespace mpiquant

@@ -1,0 +1,136 @@
+#include "io/ggml_blocks.h"
+
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "kernels/codec/grids.h"
+#include "src/base/error.h"
+
+namespace mpiquant {
+namespace {
+
+constexpr std::size_t kBlock = 32;
+
+struct Row {
+  CodecKind kind;
+  GgmlType type;
+  int bits;
+  bool symmetric;
+};
+constexpr std::array<Row, 3> kRows = {{{CodecKind::kQ8_0, GgmlType::kQ8_0, 8, true},
+                                       {CodecKind::kQ4_0, GgmlType::kQ4_0, 4, true},
+                                       {CodecKind::kQ4_1, GgmlType::kQ4_1, 4, false}}};
+
+void store_half(float value, std::byte* out) {
+  const std::uint16_t bits = f32_to_f16(value);
+  std::memcpy(out, &bits, sizeof bits);
+}
+float load_half(const std::byte* in) {
+  std::uint16_t bits;
+  std::memcpy(&bits, in, sizeof bits);
+  return f16_to_f32(bits);
+}
+
+// The codes of a block lie after its half d and, for Q4_1, its half m.
+std::size_t head_bytes(CodecKind kind) { return kind == CodecKind::kQ4_1 ? 4 : 2; }
+
+std::size_t block_bytes(CodecKind kind) {
+  const auto type = ggml_type_of(kind);
+  expect(type.has_value(), "this codec has no GGUF type");
+  return static_cast<std::size_t>(info(*type).block_bytes);
+}
+
+void pack_block(CodecKind kind, const std::uint8_t* codes, const GroupParams& params, std::byte* out) {
+  store_half(params.scale, out);
+  if (kind == CodecKind::kQ4_1) store_half(params.offset, out + 2);
+  std::byte* bytes = out + head_bytes(kind);
+  for (std::size_t j = 0; j < (kind == CodecKind::kQ8_0 ? kBlock : kBlock / 2); ++j)
+    bytes[j] = kind == CodecKind::kQ8_0 ? static_cast<std::byte>(codes[j] - 128)
+                                        : static_cast<std::byte>((codes[j] & 15U) | static_cast<unsigned>(codes[j + 16] << 4U));
+}
+
+void unpack_block(CodecKind kind, const std::byte* in, std::uint8_t* codes, GroupParams& params) {
+  params.scale = load_half(in);
+  params.offset = kind == CodecKind::kQ4_1 ? load_half(in + 2) : 0.0F;
+  const std::byte* bytes = in + head_bytes(kind);
+  for (std::size_t j = 0; j < (kind == CodecKind::kQ8_0 ? kBlock : kBlock / 2); ++j) {
+    const auto byte = std::to_integer<unsigned>(bytes[j]);
+    if (kind == CodecKind::kQ8_0) {
+      codes[j] = static_cast<std::uint8_t>(byte + 128U);
+    } else {
+      codes[j] = static_cast<std::uint8_t>(byte & 15U);
+      codes[j + 16] = static_cast<std::uint8_t>(byte >> 4U);
+    }
+  }
+}
+
+}  // namespace
+
+std::optional<GgmlType> ggml_type_of(CodecKind kind) {
+  for (const Row& row : kRows)
+    if (row.kind == kind) return row.type;
+  return std::nullopt;
+}
+
+std::optional<CodecSpec> ggml_codec(GgmlType type) {
+  for (const Row& row : kRows)
+    if (row.type == type)
+      return CodecSpec{.kind = row.kind,
+                       .bits = row.bits,
+                       .group_size = kBlock,
+                       .symmetric = row.symmetric,
+                       .scale_dtype = DType::kF16,
+                       .mse = false};
+  return std::nullopt;
+}
+
+void pack_ggml_row(CodecKind kind, std::span<const std::uint8_t> codes, std::span<const GroupParams> params, std::span<std::byte> out) {
+  const std::size_t bytes = block_bytes(kind);
+  expect(codes.size() == params.size() * kBlock && out.size() == params.size() * bytes, "{} codes in {} bytes", codes.size(), out.size());
+  for (std::size_t b = 0; b < params.size(); ++b) pack_block(kind, codes.data() + b * kBlock, params[b], out.data() + b * bytes);
+}
+
+void unpack_ggml_row(CodecKind kind, std::span<const std::byte> row, std::span<std::uint8_t> codes, std::span<GroupParams> params) {
+  const std::size_t bytes = block_bytes(kind);
+  expect(codes.size() == params.size() * kBlock && row.size() == params.size() * bytes, "{} codes in {} bytes", codes.size(), row.size());
+  for (std::size_t b = 0; b < params.size(); ++b) unpack_block(kind, row.data() + b * bytes, codes.data() + b * kBlock, params[b]);
+}
+
+void encode_ggml_row(CodecKind kind, std::span<const float> values, std::span<std::byte> out) {
+  const std::size_t blocks = values.size() / kBlock;
+  const std::size_t bytes = block_bytes(kind);
+  expect(values.size() == blocks * kBlock && out.size() == blocks * bytes, "{} values in {} bytes", values.size(), out.size());
+  codec::with_grid(*ggml_codec(*ggml_type_of(kind)), [&](const auto& grid) {
+    std::array<std::uint8_t, kBlock> codes;
+    for (std::size_t b = 0; b < blocks; ++b) {
+      const float* x = values.data() + b * kBlock;
+      codec::Extent extent;
+      for (std::size_t j = 0; j < kBlock; ++j) extent.see(x[j]);
+      const GroupParams params = grid.fit(extent, 0).params;
+      const codec::Rounder rounder = grid.rounder(extent, params);
+      for (std::size_t j = 0; j < kBlock; ++j) codes[j] = static_cast<std::uint8_t>(grid.rtn_code(x[j], rounder));
+      pack_block(kind, codes.data(), params, out.data() + b * bytes);
+    }
+  });
+}
+
+void decode_ggml_rows(GgmlType type, std::int64_t cols, std::span<const std::byte> rows, std::span<float> out) {
+  if (type == GgmlType::kF32) return to_f32(DType::kF32, rows, out);
+  if (type == GgmlType::kF16) return to_f32(DType::kF16, rows, out);
+  if (type == GgmlType::kBF16) return to_f32(DType::kBF16, rows, out);
+  const auto spec = ggml_codec(type);
+  expect(spec.has_value(), "type {} cannot be decoded", info(type).name);
+  const std::size_t width = static_cast<std::size_t>(cols);
+  const std::size_t row_bytes = width / kBlock * block_bytes(spec->kind);
+  std::vector<std::uint8_t> codes(width);
+  std::vector<GroupParams> params(width / kBlock);
+  codec::with_grid(*spec, [&](const auto& grid) {
+    for (std::size_t row = 0; row < out.size() / width; ++row) {
+      unpack_ggml_row(spec->kind, rows.subspan(row * row_bytes, row_bytes), codes, params);
+      for (std::size_t k = 0; k < width; ++k) out[row * width + k] = grid.value(static_cast<float>(codes[k]), params[k / kBlock]);
+    }
+  });
+}
+
+}  // namespace mpiquant
