@@ -2,6 +2,7 @@
 
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
+#include <unicode/uniset.h>
 
 #include <array>
 #include <string_view>
@@ -17,12 +18,16 @@ namespace mpiquant {
 
 namespace {
 
+// A Unicode normalization form of the characters of Unicode 9.0: Hugging Face tokenizers leaves younger ones as they are.
 class Form final : public Normalizer {
  public:
   Form(const char* data, UNormalization2Mode mode) {
     UErrorCode status = U_ZERO_ERROR;
-    form_ = icu::Normalizer2::getInstance(nullptr, data, mode, status);
+    known_ = icu::UnicodeSet(u"[:age=9.0:]", status);
+    known_.freeze();
+    const icu::Normalizer2* form = icu::Normalizer2::getInstance(nullptr, data, mode, status);
     check(U_SUCCESS(status), ExitCode::kEnvironment, "ICU has no normalization data: {}", u_errorName(status));
+    form_ = std::make_unique<icu::FilteredNormalizer2>(*form, known_);
   }
   void apply(NormalizedText& text) const override {
     std::string result;
@@ -35,7 +40,8 @@ class Form final : public Normalizer {
   }
 
  private:
-  const icu::Normalizer2* form_;
+  icu::UnicodeSet known_;
+  std::unique_ptr<icu::FilteredNormalizer2> form_;
 };
 
 // Drops or rewrites code points one by one: `rewrite` appends what becomes of a code point.
@@ -58,7 +64,7 @@ class ByCodePoint final : public Normalizer {
 };
 
 void strip_mark(std::string& text, char32_t code) {
-  if (!is_mark(code)) append_utf8(text, code);
+  if (!is_combining_mark(code)) append_utf8(text, code);
 }
 
 // The character part of SentencePiece's nmt rules: control characters go, unusual spaces become spaces.

@@ -46,6 +46,23 @@ std::uint32_t category_mask(char32_t code) {
   }
 }
 
+// Lower case of the capital letters of Unicode 16 and 17, which ICU may not know yet.
+char32_t young_lower(char32_t code) {
+  if (code >= 0x10D50 && code <= 0x10D65) return code + 0x20;
+  if (code >= 0x16EA0 && code <= 0x16EB8) return code + 0x1B;
+  switch (code) {
+    case 0x1C89:
+    case 0xA7CC:
+    case 0xA7CE:
+    case 0xA7D2:
+    case 0xA7D4:
+    case 0xA7DA: return code + 1;
+    case 0xA7CB: return 0x264;
+    case 0xA7DC: return 0x19B;
+    default: return code;
+  }
+}
+
 }  // namespace
 
 void check_utf8(std::string_view text, std::string_view what) {
@@ -87,8 +104,19 @@ void append_utf8(std::string& text, char32_t code) {
 }
 
 bool is_white_space(char32_t code) { return u_hasBinaryProperty(static_cast<UChar32>(code), UCHAR_WHITE_SPACE) != 0; }
-bool is_numeric(char32_t code) { return (category_mask(code) & U_GC_N_MASK) != 0; }
-bool is_mark(char32_t code) { return (category_mask(code) & U_GC_M_MASK) != 0; }
+
+bool is_numeric(char32_t code) {
+  const bool unicode17 = (code >= 0x11DE0 && code <= 0x11DE9) || (code >= 0x16FF4 && code <= 0x16FF6);
+  return unicode17 || (category_mask(code) & U_GC_N_MASK) != 0;
+}
+
+bool is_combining_mark(char32_t code) {
+  UVersionInfo age;
+  u_charAge(static_cast<UChar32>(code), age);
+  const bool was_mark = code == 0x1CF2 || code == 0x1CF3;  // marks until Unicode 12
+  const bool became_mark = code == 0x111C9;                // punctuation until Unicode 11
+  return was_mark || (!became_mark && (category_mask(code) & U_GC_M_MASK) != 0 && age[0] > 0 && age[0] <= 9);
+}
 
 bool is_punctuation(char32_t code) {
   const bool ascii_symbol = code < 0x80 && (category_mask(code) & U_GC_S_MASK) != 0;
@@ -105,9 +133,10 @@ void append_lower(std::string& text, char32_t code) {
   // U+0130 is the only code point whose context-free lower case is two code points.
   if (code == 0x130) {
     text += "i\xCC\x87";
-  } else {
-    append_utf8(text, static_cast<char32_t>(u_tolower(static_cast<UChar32>(code))));
+    return;
   }
+  const auto lower = static_cast<char32_t>(u_tolower(static_cast<UChar32>(code)));
+  append_utf8(text, lower != code ? lower : young_lower(code));
 }
 
 }  // namespace mpiquant

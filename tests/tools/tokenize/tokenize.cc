@@ -1,4 +1,4 @@
-// mq_tokenize DIR FILE [special]: prints the token ids of every text of FILE, one line each. Texts are separated by NUL bytes.
+// mq_tokenize DIR FILE [special]: prints the token ids of every text of FILE (a JSON list of strings), one line each.
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -13,14 +13,11 @@ int main(int argc, char** argv) {
     mpiquant::check(argc == 3 || (argc == 4 && std::strcmp(argv[3], "special") == 0), mpiquant::ExitCode::kUsage,
                     "usage: mq_tokenize DIR FILE [special]");
     const auto tokenizer = mpiquant::Tokenizer::load(argv[1]);
-    const std::string texts = mpiquant::read_text_file(argv[2]);
-    for (std::size_t begin = 0; begin <= texts.size();) {
-      const std::size_t end = std::min(texts.find('\0', begin), texts.size());
+    const mpiquant::Json texts = mpiquant::parse_json(mpiquant::read_text_file(argv[2]), argv[2]);
+    for (const mpiquant::Json& text : texts) {
       std::string line;
-      for (const std::int32_t id : tokenizer->encode(std::string_view(texts).substr(begin, end - begin), argc == 4))
-        line += fmt::format("{} ", id);
+      for (const std::int32_t id : tokenizer->encode(text.get_ref<const std::string&>(), argc == 4)) line += fmt::format("{} ", id);
       std::puts(line.c_str());
-      begin = end + 1;
     }
     return 0;
   } catch (const mpiquant::Error& e) {
