@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "io/container_compressed_tensors.h"
 #include "io/container_dense.h"
 #include "io/container_gguf.h"
 #include "io/container_gptq.h"
@@ -12,7 +13,8 @@
 namespace mpiquant {
 
 std::span<const Container* const> containers() {
-  static const std::array<const Container*, 3> table = {&gptq_container(), &gguf_container(), &dense_container()};
+  static const std::array<const Container*, 4> table = {&gptq_container(), &compressed_tensors_container(), &gguf_container(),
+                                                          &dense_container()};
   return table;
 }
 
