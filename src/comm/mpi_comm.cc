@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -223,6 +226,13 @@ void prefer_trees() {
   setenv("OMPI_MCA_coll_libnbc_ibcast_algorithm", "binomial", 0);
 }
 
+// A rank of Open MPI that is still inside MPI_Init can crash on a message that comes over TCP (seen with 4.1.4 in some percent of
+// the starts by srun; open-mpi/ompi#12495 is alike), so ranks on several nodes begin a moment later.
+void let_others_initialise(int size) {
+  const std::optional<std::string> on_this_node = process_env("OMPI_COMM_WORLD_LOCAL_SIZE");
+  if (size > 1 && on_this_node != std::to_string(size)) std::this_thread::sleep_for(std::chrono::milliseconds(250));
+}
+
 }  // namespace
 
 struct MpiSession::State {
@@ -241,6 +251,7 @@ MpiSession::MpiSession() : state_(std::make_unique<State>()) {
           provided);
     state_->engine = std::make_shared<MpiEngine>();
     check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size), "MPI_Comm_size");
+    let_others_initialise(size);
   }
   check_world_size(process_env, size);
 }
