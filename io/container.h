@@ -28,55 +28,55 @@ struct DenseChoice {
   std::string source;  // name in the source repository
   std::string name;    // Hugging Face name in the output (differs only for an untied head)
   std::vector<std::int64_t> shape;
-  DType dtype;         // of the source
+  DType dtype;  // of the source
 };
 
 // One requested output, resolved: everything a container needs to know to lay out its files.
 struct OutputSpec {
-  std::string label;                 // as on the command line, "gguf:q4_0"
-  std::string container;             // "gguf"
-  std::vector<LinearChoice> linears; // those with a codec
+  std::string label;                  // as on the command line, "gguf:q4_0"
+  std::string container;              // "gguf"
+  std::vector<LinearChoice> linears;  // those with a codec
   std::vector<DenseChoice> dense;
-  DType dense_dtype = DType::kBF16;  // of the `dense` container's tensors
-  std::string gguf_type;             // "q4_0"; file type of a GGUF output
-  std::string gguf_pre;              // --gguf-pre, empty: by table
+  DType dense_dtype = DType::kBF16;         // of the `dense` container's tensors
+  std::string gguf_type;                    // "q4_0"; file type of a GGUF output
+  std::string gguf_pre;                     // --gguf-pre, empty: by table
   std::string embedding_type, output_type;  // GGUF types, empty: keep the float type
   std::int64_t max_shard_bytes = 5'000'000'000;
-  bool untied = false;               // the head of a tied model is written as a tensor of its own
+  bool untied = false;  // the head of a tied model is written as a tensor of its own
 };
 
 // Facts about the run that go into configs, cards and metadata. None depends on time, host or ranks.
 struct RunFacts {
   const ModelSpec* model = nullptr;
-  std::string model_dir;             // source repository
-  std::string model_name;            // for the card: id or last path component
+  std::string model_dir;   // source repository
+  std::string model_name;  // for the card: id or last path component
   std::string program_version;
-  std::string method;                // "gptq"
+  std::string method;  // "gptq"
   int bits = 4;
   std::int64_t group_size = 128;
   bool symmetric = true;
-  std::string act_order;             // "static", "dynamic", "none"
+  std::string act_order;  // "static", "dynamic", "none"
   double damp_percent = 0.01;
   bool true_sequential = true;
   bool mse = false;
-  Json recipe;                       // everything, for mpiquant.json
-  Json tensors;                      // per-tensor errors and damping, filled when the run is over
+  Json recipe;   // everything, for mpiquant.json
+  Json tensors;  // per-tensor errors and damping, filled when the run is over
 };
 
 // A piece of an output file with the way to its bytes.
 struct TensorPlan {
-  std::string name;      // as stored
-  std::string source;    // module of the linear, or name of the dense source tensor
-  std::string piece;     // "qweight", "scales", …; "" for a dense tensor
-  std::int64_t offset;   // of its first byte in the file
+  std::string name;     // as stored
+  std::string source;   // module of the linear, or name of the dense source tensor
+  std::string piece;    // "qweight", "scales", …; "" for a dense tensor
+  std::int64_t offset;  // of its first byte in the file
   std::int64_t bytes;
 };
 
 struct FilePlan {
-  std::string path;                  // relative to the output's directory
-  std::vector<std::byte> header;     // at offset 0
-  std::int64_t bytes = 0;            // of the whole file
-  std::vector<TensorPlan> tensors;   // in file order; gaps between them are zero
+  std::string path;                 // relative to the output's directory
+  std::vector<std::byte> header;    // at offset 0
+  std::int64_t bytes = 0;           // of the whole file
+  std::vector<TensorPlan> tensors;  // in file order; gaps between them are zero
 };
 
 struct TextFile {

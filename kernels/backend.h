@@ -13,10 +13,6 @@
 
 namespace mpiquant {
 
-// Rows of a linear that are quantized together; the smallest piece of quantization work. Fixed, so that every run makes the
-// same calls whatever its ranks and threads.
-inline constexpr std::int64_t kPartRows = 128;
-
 // Move-only owner of bytes in a memory space.
 class BackendBuffer {
  public:
@@ -49,8 +45,6 @@ struct AttentionShape {
   float scale;          // of the scores, 1/sqrt(head_dim)
 };
 
-enum class ActOrder : std::uint8_t { kNone, kStatic, kDynamic };
-
 struct FactorOptions {
   ActOrder order = ActOrder::kStatic;
   double damp_percent = 0.01;    // of the mean diagonal
@@ -71,7 +65,7 @@ struct Factor {
 };
 
 struct SweepTask {
-  ConstMatrix weight;    // [rows <= kPartRows, cols] original column order
+  ConstMatrix weight;  // [rows <= kPartRows, cols] original column order
   const Factor* factor;
   CodecSpec codec;
 };
@@ -105,7 +99,8 @@ class Backend {
 
   // Hessian of a block over units x [tokens, cols]. diagonal_max: the largest diagonal element of one unit's fp32 xᵀx.
   virtual float diagonal_max(Stream&, ConstMatrix x) = 0;
-  // sum += round(xᵀx * 2^exponent) for each unit; sum is the packed upper triangle, row-major, [cols * (cols + 1) / 2], on the host.
+  // sum += round(xᵀx * 2^exponent) for each unit; sum is the packed upper triangle, row-major, [cols * (cols + 1) / 2], on the
+  // host.
   virtual void hessian_add(std::span<const ConstMatrix> units, int exponent, std::span<std::int64_t> sum) = 0;
   // hessian: packed upper triangle in fp32. Throws (gate error) when no damping up to 1 helps.
   virtual Factor factor(std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) = 0;
@@ -115,7 +110,8 @@ class Backend {
   // Round to nearest; ggml codecs give ggml's bytes.
   virtual EncodedRows encode(Stream&, ConstMatrix weight, const CodecSpec& codec) = 0;
   // g_idx [cols]: group of each column.
-  virtual void decode(Stream&, const EncodedRows& rows, const CodecSpec& codec, std::span<const std::int32_t> g_idx, Matrix out) = 0;
+  virtual void decode(Stream&, const EncodedRows& rows, const CodecSpec& codec, std::span<const std::int32_t> g_idx,
+                      Matrix out) = 0;
 };
 
 // The CPU backend. threads >= 1.

@@ -10,14 +10,17 @@
 namespace mpiquant {
 namespace {
 
-constexpr const char* kUsage = "mpiquant evaluate MODEL --text FILE [OPTIONS]\n\nMODEL is a directory, an id of the local Hugging Face cache, or an output of this program.";
-constexpr const char* kExample = "mpirun -n 2 mpiquant evaluate OUT --reference MODEL --text test.txt --window 512 --max-windows 64";
+constexpr const char* kUsage =
+    "mpiquant evaluate MODEL --text FILE [OPTIONS]\n\nMODEL is a directory, an id of the local Hugging Face cache, or an output "
+    "of this program.";
+constexpr const char* kExample =
+    "mpirun -n 2 mpiquant evaluate OUT --reference MODEL --text test.txt --window 512 --max-windows 64";
 
 options::options_description evaluate_options() {
   options::options_description job("Evaluation");
-  job.add_options()                                                                                                     //
-      ("reference", options::value<std::string>(), "original model: adds KL divergence and top-1 agreement")              //
-      ("tokenizer", options::value<std::string>(), "directory of the tokenizer, where MODEL has none (default: MODEL)")   //
+  job.add_options()                                                                                                      //
+      ("reference", options::value<std::string>(), "original model: adds KL divergence and top-1 agreement")             //
+      ("tokenizer", options::value<std::string>(), "directory of the tokenizer, where MODEL has none (default: MODEL)")  //
       ("json", options::bool_switch(), "print JSON");
   options::options_description all;
   all.add(job).add(window_options()).add(common_options());
@@ -29,10 +32,11 @@ void print(const Evaluation& result, bool json) {
     std::cout << result.to_json().dump() << std::endl;
     return;
   }
-  std::cout << fmt::format("perplexity      {:.5f}\nnll             {:.6f} nats a token\ntokens          {}\n", result.perplexity, result.nll, result.tokens);
+  std::cout << fmt::format("perplexity      {:.5f}\nnll             {:.6f} nats a token\ntokens          {}\n", result.perplexity,
+                           result.nll, result.tokens);
   if (result.compared)
-    std::cout << fmt::format("KL divergence   {:.6f} ± {:.6f} nats\ntop-1 agreement {:.2f} %\n", result.kl_divergence, result.kl_standard_error,
-                             100 * result.top1_agreement);
+    std::cout << fmt::format("KL divergence   {:.6f} ± {:.6f} nats\ntop-1 agreement {:.2f} %\n", result.kl_divergence,
+                             result.kl_standard_error, 100 * result.top1_agreement);
   std::cout << std::flush;
 }
 

@@ -12,15 +12,17 @@
 namespace mpiquant {
 namespace {
 
-constexpr const char* kUsage = "mpiquant quantize MODEL --output DIR [OPTIONS]\n\nMODEL is a directory in Hugging Face layout, or an id of the local Hugging Face cache.";
+constexpr const char* kUsage =
+    "mpiquant quantize MODEL --output DIR [OPTIONS]\n\nMODEL is a directory in Hugging Face layout, or an id of the local "
+    "Hugging Face cache.";
 constexpr const char* kExample =
     "mpirun -n 4 mpiquant quantize MODEL --bits 4 --group-size 128 --calibration text.txt --format gptq,gguf:q4_0 --output OUT";
 
 options::options_description quantize_options() {
   options::options_description job("Job");
-  job.add_options()                                                                                            //
+  job.add_options()                                                                                              //
       ("output,o", options::value<std::string>(), "directory to make; several formats get a folder each in it")  //
-      ("work-dir", options::value<std::string>(), "for report.json and state (default: OUTPUT.work)")           //
+      ("work-dir", options::value<std::string>(), "for report.json and state (default: OUTPUT.work)")            //
       ("max-fallbacks", options::value<std::int64_t>()->default_value(-1),
        "fail with exit code 5 when more tensors than this needed a fallback; -1: no limit");
   add_switch(job, "force", "move an existing output aside and replace it");

@@ -15,7 +15,8 @@ namespace {
 using namespace mpiquant;
 
 std::string usage() {
-  std::string text = fmt::format("mpiquant {} quantizes large language models on one machine or many.\n\nusage: mpiquant COMMAND [OPTIONS]\n\n", version());
+  std::string text = fmt::format(
+      "mpiquant {} quantizes large language models on one machine or many.\n\nusage: mpiquant COMMAND [OPTIONS]\n\n", version());
   for (const Command& command : commands()) text += fmt::format("  {:<10} {}\n", command.name, command.summary);
   text += "\nmpiquant COMMAND --help describes a command. Start it under mpirun or srun to use several ranks.\n";
   return text;
@@ -52,7 +53,9 @@ int run(int argc, char** argv, bool& several_ranks) {
     command->run(context);
   } catch (const AgreedError& error) {
     // Every rank is here with the same error, so all may leave in order.
-    if (world->rank() == 0) print_error(world->size() > 1 && error.rank() != 0 ? fmt::format("[rank {}] {}", error.rank(), error.what()) : error.what());
+    if (world->rank() == 0)
+      print_error(world->size() > 1 && error.rank() != 0 ? fmt::format("[rank {}] {}", error.rank(), error.what())
+                                                         : error.what());
     return static_cast<int>(error.code());
   }
   return 0;

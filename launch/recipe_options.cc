@@ -21,7 +21,8 @@ void read_ragged(const Strings& choices, Recipe& recipe) {
       continue;
     }
     const std::size_t equals = choice.rfind('=');
-    check(equals != std::string::npos && equals > 0, ExitCode::kUsage, "--ragged {} is unknown (give dense, or NAME=GROUP_SIZE)", choice);
+    check(equals != std::string::npos && equals > 0, ExitCode::kUsage, "--ragged {} is unknown (give dense, or NAME=GROUP_SIZE)",
+          choice);
     const Rule rule = parse_rule(choice.substr(0, equals) + ":group_size=" + choice.substr(equals + 1));
     recipe.ragged_groups[rule.pattern] = *rule.group_size;
   }
@@ -31,45 +32,58 @@ void read_ragged(const Strings& choices, Recipe& recipe) {
 
 options::options_description recipe_options() {
   options::options_description group("Quantization");
-  group.add_options()                                                                                                              //
-      ("method", options::value<std::string>()->default_value("gptq"), "gptq, or rtn (round to nearest, needs no calibration)")    //
-      ("bits", options::value<int>()->default_value(4), "2, 3, 4 or 8")                                                            //
-      ("group-size", options::value<std::int64_t>()->default_value(128), "columns that share a scale; -1: whole rows")             //
+  group.add_options()  //
+      ("method", options::value<std::string>()->default_value("gptq"),
+       "gptq, or rtn (round to nearest, needs no calibration)")                                                         //
+      ("bits", options::value<int>()->default_value(4), "2, 3, 4 or 8")                                                 //
+      ("group-size", options::value<std::int64_t>()->default_value(128), "columns that share a scale; -1: whole rows")  //
       ("act-order", options::value<std::string>(),
        "order in which columns are visited: static (by importance, groups stay in place; the default), dynamic (by importance, "
-       "groups follow it; needs a format with g_idx), none")                                                                       //
-      ("damp-percent", options::value<double>()->default_value(0.01, "0.01"), "damping, as a fraction of the Hessian's mean diagonal")  //
-      ("damp-increment", options::value<double>()->default_value(0.01, "0.01"), "added after a failed factorization, up to 1")      //
+       "groups follow it; needs a format with g_idx), none")  //
+      ("damp-percent", options::value<double>()->default_value(0.01, "0.01"),
+       "damping, as a fraction of the Hessian's mean diagonal")                                                                 //
+      ("damp-increment", options::value<double>()->default_value(0.01, "0.01"), "added after a failed factorization, up to 1")  //
       ("rule", options::value<Strings>()->composing(),
-       "PATTERN:dense or PATTERN:bits=B,group_size=G,sym=true|false for linears whose name matches (shell wildcards, or re:REGEX); "
-       "the first match decides; may be repeated")                                                                                 //
+       "PATTERN:dense or PATTERN:bits=B,group_size=G,sym=true|false for linears whose name matches (shell wildcards, or "
+       "re:REGEX); "
+       "the first match decides; may be repeated")  //
       ("ragged", options::value<Strings>()->composing(),
        "what to do with linears that no whole number of groups fits: dense, or NAME=GROUP_SIZE; may be repeated");
   add_switch(group, "sym", "symmetric grids (default)");
   add_switch(group, "desc-act", "same as --act-order dynamic");
   add_switch(group, "mse", "search the range of each group for the least error");
-  add_switch(group, "true-sequential", "inside a layer, calibrate each step on inputs that passed the quantized steps before it (default)");
+  add_switch(group, "true-sequential",
+             "inside a layer, calibrate each step on inputs that passed the quantized steps before it (default)");
   add_switch(group, "lm-head", "quantize the output head too");
   add_switch(group, "untie", "write the head of a tied model as a tensor of its own");
-  group.add_options()                                                                                                              //
-      ("propagate", options::value<std::string>(), "whose weights later layers see: an output's format (default: the first), or original")  //
-      ("unit-samples", options::value<std::int64_t>()->default_value(0), "samples in a unit of work; 0: as many as leave 64 units");
+  group.add_options()  //
+      ("propagate", options::value<std::string>(),
+       "whose weights later layers see: an output's format (default: the first), or original")  //
+      ("unit-samples", options::value<std::int64_t>()->default_value(0),
+       "samples in a unit of work; 0: as many as leave 64 units");
 
   options::options_description output("Output");
-  output.add_options()                                                                                                             //
-      ("format", options::value<Strings>()->composing(),
-       "gptq, compressed-tensors, gguf[:f32|f16|bf16|q8_0|q4_0|q4_1], dense[:CODEC]; several separated by commas (default: gptq)")  //
-      ("dense-dtype", options::value<std::string>(), "float32, float16 or bfloat16, of the dense format (default: the model's)")    //
-      ("embedding-type", options::value<std::string>()->default_value(""), "GGUF type of the embeddings (default: their float type)")  //
-      ("output-type", options::value<std::string>()->default_value(""), "GGUF type of the output head (default: its float type)")   //
-      ("gguf-pre", options::value<std::string>()->default_value(""), "tokenizer.ggml.pre of GGUF files, where it is not recognized")  //
+  output.add_options()  //
+      (
+          "format", options::value<Strings>()->composing(),
+          "gptq, compressed-tensors, gguf[:f32|f16|bf16|q8_0|q4_0|q4_1], dense[:CODEC]; several separated by commas (default: "
+          "gptq)")  //
+      ("dense-dtype", options::value<std::string>(),
+       "float32, float16 or bfloat16, of the dense format (default: the model's)")  //
+      ("embedding-type", options::value<std::string>()->default_value(""),
+       "GGUF type of the embeddings (default: their float type)")  //
+      ("output-type", options::value<std::string>()->default_value(""),
+       "GGUF type of the output head (default: its float type)")  //
+      ("gguf-pre", options::value<std::string>()->default_value(""),
+       "tokenizer.ggml.pre of GGUF files, where it is not recognized")  //
       ("max-shard-size", options::value<std::string>()->default_value("5GB"), "largest safetensors file");
 
   options::options_description spread("Distribution");
-  spread.add_options()                                                                                                             //
+  spread.add_options()  //
       ("schedule", options::value<std::string>()->default_value("sequential"),
-       "sequential: every rank works on every layer; staged: each stage holds a range of layers")                                  //
-      ("stages", options::value<int>()->default_value(1), "number of stages of the staged schedule; must divide the number of ranks");
+       "sequential: every rank works on every layer; staged: each stage holds a range of layers")  //
+      ("stages", options::value<int>()->default_value(1),
+       "number of stages of the staged schedule; must divide the number of ranks");
   group.add(output).add(spread);
   return group;
 }
@@ -115,7 +129,8 @@ Recipe read_recipe(const options::variables_map& values) {
   recipe.gguf_pre = values["gguf-pre"].as<std::string>();
   recipe.max_shard_bytes = parse_size(values["max-shard-size"].as<std::string>(), "--max-shard-size");
   const std::string& schedule = values["schedule"].as<std::string>();
-  check(schedule == "sequential" || schedule == "staged", ExitCode::kUsage, "--schedule {} is unknown (known: sequential, staged)", schedule);
+  check(schedule == "sequential" || schedule == "staged", ExitCode::kUsage,
+        "--schedule {} is unknown (known: sequential, staged)", schedule);
   recipe.schedule = schedule == "staged" ? Schedule::kStaged : Schedule::kSequential;
   recipe.stages = values["stages"].as<int>();
   check_recipe(recipe);

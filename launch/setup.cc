@@ -15,10 +15,10 @@ namespace mpiquant {
 
 options::options_description common_options() {
   options::options_description group("General");
-  group.add_options()                                                                                 //
-      ("threads", options::value<int>(), "threads of each rank (default: its share of the cores)")    //
-      ("quiet,q", options::bool_switch(), "print warnings and errors only")                            //
-      ("verbose,v", options::bool_switch(), "print more, from every rank")                             //
+  group.add_options()                                                                               //
+      ("threads", options::value<int>(), "threads of each rank (default: its share of the cores)")  //
+      ("quiet,q", options::bool_switch(), "print warnings and errors only")                         //
+      ("verbose,v", options::bool_switch(), "print more, from every rank")                          //
       ("help,h", options::bool_switch(), "print this page");
   return group;
 }
@@ -37,7 +37,8 @@ int thread_count(const options::variables_map& values, Communicator& world) {
   const auto neighbours = std::count(hosts.begin(), hosts.end(), std::string(host.data()));
   if (values.count("threads") != 0) {
     const int threads = values["threads"].as<int>();
-    check(threads >= 1 && threads <= 4096, ExitCode::kUsage, "--threads {} (a rank has at least one thread) give a number from 1 to 4096", threads);
+    check(threads >= 1 && threads <= 4096, ExitCode::kUsage,
+          "--threads {} (a rank has at least one thread) give a number from 1 to 4096", threads);
     return threads;
   }
   cpu_set_t cores;

@@ -2,10 +2,10 @@
 
 #include <memory>
 
+#include "kernels/backend.h"
 #include "launch/arguments.h"
 #include "src/comm/communicator.h"
 #include "src/comm/grid.h"
-#include "kernels/backend.h"
 
 namespace mpiquant {
 

@@ -22,9 +22,9 @@ Samples windows_of(const std::vector<std::int32_t>& ids, std::size_t length, std
 
 options::options_description text_options() {
   options::options_description group("Calibration");
-  group.add_options()                                                                                     //
-      ("calibration", options::value<std::vector<std::string>>()->composing(), "text file")               //
-      ("nsamples", options::value<std::int64_t>()->default_value(128), "number of samples")               //
+  group.add_options()                                                                        //
+      ("calibration", options::value<std::vector<std::string>>()->composing(), "text file")  //
+      ("nsamples", options::value<std::int64_t>()->default_value(128), "number of samples")  //
       ("seqlen", options::value<std::int64_t>()->default_value(2048), "tokens of a sample");
   return group;
 }
@@ -36,7 +36,8 @@ Calibration read_calibration(const options::variables_map& values, const ModelIn
     std::string text;
     for (const std::string& file : values["calibration"].as<std::vector<std::string>>()) text += read_text_file(file);
     const auto length = std::min(values["seqlen"].as<std::int64_t>(), model.spec.context);
-    out.samples = windows_of(tokenizer->encode(text, false), static_cast<std::size_t>(length), static_cast<std::size_t>(values["nsamples"].as<std::int64_t>()));
+    out.samples = windows_of(tokenizer->encode(text, false), static_cast<std::size_t>(length),
+                             static_cast<std::size_t>(values["nsamples"].as<std::int64_t>()));
     out.record = {{"text", sha256_hex(text)}, {"tokenizer", tokenizer->content_hash()}, {"samples", out.samples.size()}};
   });
   return out;
@@ -44,8 +45,8 @@ Calibration read_calibration(const options::variables_map& values, const ModelIn
 
 options::options_description window_options() {
   options::options_description group("Text");
-  group.add_options()                                                                       //
-      ("text", options::value<std::string>(), "text file to score")                         //
+  group.add_options()                                                                        //
+      ("text", options::value<std::string>(), "text file to score")                          //
       ("window", options::value<std::int64_t>()->default_value(2048), "tokens of a window")  //
       ("max-windows", options::value<std::int64_t>()->default_value(0), "score at most so many; 0: all");
   return group;
@@ -57,7 +58,8 @@ Samples read_windows(const options::variables_map& values, const ModelInput& mod
     const std::string directory = values.count("tokenizer") != 0 ? values["tokenizer"].as<std::string>() : model.directory;
     const auto most = values["max-windows"].as<std::int64_t>();
     windows = windows_of(Tokenizer::load(directory)->encode(read_text_file(values["text"].as<std::string>()), false),
-                         static_cast<std::size_t>(values["window"].as<std::int64_t>()), most > 0 ? static_cast<std::size_t>(most) : SIZE_MAX);
+                         static_cast<std::size_t>(values["window"].as<std::int64_t>()),
+                         most > 0 ? static_cast<std::size_t>(most) : SIZE_MAX);
   });
   return windows;
 }

@@ -44,8 +44,7 @@ void check(bool condition, ExitCode code, fmt::format_string<Args...> text, Args
 // A broken promise between parts of the program (always checked).
 template <typename... Args>
 void expect(bool condition, fmt::format_string<Args...> text, Args&&... args) {
-  if (!condition)
-    throw Error(ExitCode::kInternal, "internal error: " + fmt::format(text, std::forward<Args>(args)...));
+  if (!condition) throw Error(ExitCode::kInternal, "internal error: " + fmt::format(text, std::forward<Args>(args)...));
 }
 
 }  // namespace mpiquant

@@ -18,7 +18,8 @@ Value parse(std::string_view text, std::string_view what) {
     if (event == Value::parse_event_t::object_end) keys.pop_back();
     if (event == Value::parse_event_t::key) {
       const auto& key = parsed.template get_ref<const std::string&>();
-      check(keys.back().insert(key).second, ExitCode::kInput, "{} has the key \"{}\" twice (it is ambiguous) remove one", what, key);
+      check(keys.back().insert(key).second, ExitCode::kInput, "{} has the key \"{}\" twice (it is ambiguous) remove one", what,
+            key);
     }
     return true;
   };

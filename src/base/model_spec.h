@@ -48,14 +48,14 @@ struct RopeSpec {
   RopeType type = RopeType::kDefault;
   double theta = 0;
   double factor = 1;
-  std::int64_t original_context = 0;            // llama3, yarn
-  double low_freq_factor = 1;                   // llama3
-  double high_freq_factor = 4;                  // llama3
-  double beta_fast = 32;                        // yarn
-  double beta_slow = 1;                         // yarn
-  std::optional<double> attention_factor;       // yarn: overrides the computed one
-  std::optional<double> mscale, mscale_all_dim; // yarn
-  bool truncate = true;                         // yarn: bounds of the ramp are rounded to whole dimensions
+  std::int64_t original_context = 0;             // llama3, yarn
+  double low_freq_factor = 1;                    // llama3
+  double high_freq_factor = 4;                   // llama3
+  double beta_fast = 32;                         // yarn
+  double beta_slow = 1;                          // yarn
+  std::optional<double> attention_factor;        // yarn: overrides the computed one
+  std::optional<double> mscale, mscale_all_dim;  // yarn
+  bool truncate = true;                          // yarn: bounds of the ramp are rounded to whole dimensions
 };
 
 // A model as pure data: which tensors exist, their shapes and roles, and the constants of its forward pass.

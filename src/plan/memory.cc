@@ -29,18 +29,20 @@ std::int64_t weights(const BlockSpec& block) {
   return count;
 }
 
-// Distinct codecs that one linear is converted to.
-std::int64_t variants(const PlanInput& input) {
+// Distinct codecs that a linear is converted to.
+std::int64_t variants(const PlanInput& input, const LinearSpec& linear) {
   std::vector<CodecSpec> codecs;
   for (const OutputSpec& output : input.outputs)
     for (const LinearChoice& choice : output.linears)
-      if (std::find(codecs.begin(), codecs.end(), choice.codec) == codecs.end()) codecs.push_back(choice.codec);
+      if (choice.linear.module == linear.module && std::find(codecs.begin(), codecs.end(), choice.codec) == codecs.end())
+        codecs.push_back(choice.codec);
   return static_cast<std::int64_t>(codecs.size());
 }
 
-std::int64_t activation_bytes(const PlanInput& input, const std::vector<const BlockSpec*>& blocks, std::int64_t tokens, std::int64_t unit_tokens) {
-  std::int64_t widest = 0;  // input of a block
-  std::int64_t scratch = 0; // what one unit needs while it passes a block
+std::int64_t activation_bytes(const PlanInput& input, const std::vector<const BlockSpec*>& blocks, std::int64_t tokens,
+                              std::int64_t unit_tokens) {
+  std::int64_t widest = 0;   // input of a block
+  std::int64_t scratch = 0;  // what one unit needs while it passes a block
   for (const BlockSpec* block : blocks) {
     std::int64_t rows = 0;
     for (const LinearSpec& linear : block->linears) rows += linear.rows;
@@ -53,8 +55,10 @@ std::int64_t activation_bytes(const PlanInput& input, const std::vector<const Bl
 
 std::int64_t conversion_bytes(const PlanInput& input, const BlockSpec& block, bool calibrated) {
   const std::int64_t k = block.cols();
-  // Codes with their parameters: of the own parts, of all parts as received, and of the linear being packed.
-  const std::int64_t encoded = variants(input) * 3 * weights(block);
+  // Codes with their parameters: of the parts as sent, as received, and of the linear being packed.
+  std::int64_t largest = 0;
+  for (const LinearSpec& linear : block.linears) largest = std::max(largest, linear.rows * linear.cols);
+  const std::int64_t encoded = 3 * largest;
   if (!calibrated) return encoded;
   const std::int64_t sum = triangle(k) * static_cast<std::int64_t>(sizeof(std::int64_t));
   const std::int64_t packed = triangle(k) * kFloat;
@@ -72,11 +76,15 @@ std::vector<RankCost> rank_costs(const PlanInput& input, const Plan& plan) {
   for (const UnitPlan& unit : plan.units) unit_tokens = std::max(unit_tokens, unit.tokens);
 
   const auto add_block = [&](const BlockSpec& block, const BlockPlan& planned, int stage) {
-    const auto cost_of = [&](int replica) -> RankCost& { return costs[static_cast<std::size_t>(stage * plan.replicas + replica)]; };
-    for (const PartPlan& part : planned.parts) cost_of(part.replica).rows_swept += part.rows;
+    const auto cost_of = [&](int replica) -> RankCost& {
+      return costs[static_cast<std::size_t>(stage * plan.replicas + replica)];
+    };
+    for (const PartPlan& part : planned.parts)
+      cost_of(part.replica).rows_swept += part.rows * variants(input, block.linears[static_cast<std::size_t>(part.linear)]);
     for (int replica = 0; replica < plan.replicas; ++replica) {
       RankCost& cost = cost_of(replica);
-      if (calibrated && plan.replicas > 1) cost.hessian_bytes += triangle(block.cols()) * static_cast<std::int64_t>(sizeof(std::int64_t));
+      if (calibrated && plan.replicas > 1)
+        cost.hessian_bytes += triangle(block.cols()) * static_cast<std::int64_t>(sizeof(std::int64_t));
       for (const LinearSpec& linear : block.linears) {
         const std::int64_t begin = linear.rows * replica / plan.replicas;
         const std::int64_t end = linear.rows * (replica + 1) / plan.replicas;
@@ -87,7 +95,8 @@ std::vector<RankCost> rank_costs(const PlanInput& input, const Plan& plan) {
       for (const auto& output : plan.files)
         for (const FilePlan& file : output)
           for (const TensorPlan& tensor : file.tensors)
-            if (!tensor.piece.empty() && tensor.source == block.linears[i].module) cost_of(planned.writers[i]).bytes_written += tensor.bytes;
+            if (!tensor.piece.empty() && tensor.source == block.linears[i].module)
+              cost_of(planned.writers[i]).bytes_written += tensor.bytes;
   };
   for (std::size_t l = 0; l < plan.layers.size(); ++l)
     for (std::size_t b = 0; b < plan.layers[l].blocks.size(); ++b)
@@ -118,7 +127,8 @@ std::vector<RankCost> rank_costs(const PlanInput& input, const Plan& plan) {
       layer_bytes = std::max(layer_bytes, count * kFloat);
     }
     for (const BlockSpec* block : blocks) conversion = std::max(conversion, conversion_bytes(input, *block, calibrated));
-    cost.memory = kProgramBytes + input.topology.threads * kThreadBytes + activation_bytes(input, blocks, tokens, unit_tokens) + layer_bytes + conversion;
+    cost.memory = kProgramBytes + input.topology.threads * kThreadBytes + activation_bytes(input, blocks, tokens, unit_tokens) +
+                  layer_bytes + conversion;
   }
   return costs;
 }

@@ -15,7 +15,8 @@ struct FormatChoice {
 };
 
 CodecSpec ggml_codec(const std::string& type) {
-  CodecSpec codec{.kind = CodecKind::kQ8_0, .bits = 8, .group_size = kGgmlBlock, .symmetric = true, .scale_dtype = DType::kF16, .mse = false};
+  CodecSpec codec{
+      .kind = CodecKind::kQ8_0, .bits = 8, .group_size = kGgmlBlock, .symmetric = true, .scale_dtype = DType::kF16, .mse = false};
   if (type == "q4_0") codec.kind = CodecKind::kQ4_0, codec.bits = 4;
   if (type == "q4_1") codec.kind = CodecKind::kQ4_1, codec.bits = 4, codec.symmetric = false;
   return codec;
@@ -26,7 +27,8 @@ bool is_ggml_float(const std::string& type) { return type == "f32" || type == "f
 
 std::string default_gguf_type(const Recipe& recipe) {
   if (recipe.bits == 8) return "q8_0";
-  check(recipe.bits == 4, ExitCode::kUsage, "--format gguf at {} bits (no GGUF type here has that width) name one, as in gguf:q4_0", recipe.bits);
+  check(recipe.bits == 4, ExitCode::kUsage,
+        "--format gguf at {} bits (no GGUF type here has that width) name one, as in gguf:q4_0", recipe.bits);
   return recipe.symmetric ? "q4_0" : "q4_1";
 }
 
@@ -35,12 +37,17 @@ FormatChoice choose_format(const std::string& label, const Recipe& recipe, const
   const std::size_t colon = label.find(':');
   FormatChoice choice{&find_container(label.substr(0, colon)), std::nullopt, ""};
   const std::string suffix = colon == std::string::npos ? "" : label.substr(colon + 1);
-  const CodecSpec integers{.kind = CodecKind::kInt, .bits = recipe.bits, .group_size = recipe.group_size, .symmetric = recipe.symmetric,
-                           .scale_dtype = choice.container->scale_dtype(model), .mse = recipe.mse};
+  const CodecSpec integers{.kind = CodecKind::kInt,
+                           .bits = recipe.bits,
+                           .group_size = recipe.group_size,
+                           .symmetric = recipe.symmetric,
+                           .scale_dtype = choice.container->scale_dtype(model),
+                           .mse = recipe.mse};
   const std::string container(choice.container->name());
   if (container == "gguf") {
     choice.gguf_type = suffix.empty() ? default_gguf_type(recipe) : suffix;
-    std::transform(choice.gguf_type.begin(), choice.gguf_type.end(), choice.gguf_type.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::transform(choice.gguf_type.begin(), choice.gguf_type.end(), choice.gguf_type.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     check(is_ggml_codec(choice.gguf_type) || is_ggml_float(choice.gguf_type), ExitCode::kUsage,
           "GGUF type \"{}\" is not written here (known: f32, f16, bf16, q8_0, q4_0, q4_1)", suffix);
     if (is_ggml_codec(choice.gguf_type)) choice.codec = ggml_codec(choice.gguf_type);
@@ -79,18 +86,20 @@ std::int64_t largest_group(std::int64_t cols, std::int64_t at_most) {
 }
 
 // Groups that do not divide K: as the recipe says, or an error that names what fits.
-void settle_ragged(const Recipe& recipe, const FormatChoice& format, const std::string& label, const LinearSpec& linear, LinearChoice& choice,
-                   std::vector<std::string>& notes) {
+void settle_ragged(const Recipe& recipe, const FormatChoice& format, const std::string& label, const LinearSpec& linear,
+                   LinearChoice& choice, std::vector<std::string>& notes) {
   if (choice.dense || linear.cols % choice.codec.group_of(linear.cols) == 0 || format.container->takes_ragged_groups()) return;
   const bool integer = choice.codec.kind == CodecKind::kInt;
   for (const auto& [pattern, group] : recipe.ragged_groups) {
-    if (!integer || !matches(Rule{.pattern = pattern, .dense = false, .bits = {}, .group_size = {}, .symmetric = {}}, linear.module)) continue;
+    if (!integer ||
+        !matches(Rule{.pattern = pattern, .dense = false, .bits = {}, .group_size = {}, .symmetric = {}}, linear.module))
+      continue;
     choice.codec.group_size = group;
     check(linear.cols % choice.codec.group_of(linear.cols) == 0, ExitCode::kUsage,
-          "--ragged {}={}: {} has {} columns, which {} does not divide (readers of {} take whole groups only) use at most {}", pattern, group,
-          linear.module, linear.cols, group, label, largest_group(linear.cols, group));
-    notes.push_back(fmt::format("{}: {} uses groups of {} (its {} columns are not a multiple of the recipe's group)", label, linear.module,
-                                group, linear.cols));
+          "--ragged {}={}: {} has {} columns, which {} does not divide (readers of {} take whole groups only) use at most {}",
+          pattern, group, linear.module, linear.cols, group, label, largest_group(linear.cols, group));
+    notes.push_back(fmt::format("{}: {} uses groups of {} (its {} columns are not a multiple of the recipe's group)", label,
+                                linear.module, group, linear.cols));
     return;
   }
   if (recipe.ragged_dense) {
@@ -101,11 +110,14 @@ void settle_ragged(const Recipe& recipe, const FormatChoice& format, const std::
   }
   if (integer)
     fail(ExitCode::kUsage,
-         "group_size {} does not divide the {} columns of {} (readers of {} take whole groups only) use --group-size {}, or --ragged {}={}, "
+         "group_size {} does not divide the {} columns of {} (readers of {} take whole groups only) use --group-size {}, or "
+         "--ragged {}={}, "
          "or --ragged dense to leave it unquantized",
-         choice.codec.group_size, linear.cols, linear.module, label, largest_group(linear.cols, choice.codec.group_size), linear.module,
-         largest_group(linear.cols, choice.codec.group_size));
-  fail(ExitCode::kUsage, "blocks of {} do not divide the {} columns of {} (the type of {} is made of such blocks) use --ragged dense to leave it unquantized",
+         choice.codec.group_size, linear.cols, linear.module, label, largest_group(linear.cols, choice.codec.group_size),
+         linear.module, largest_group(linear.cols, choice.codec.group_size));
+  fail(ExitCode::kUsage,
+       "blocks of {} do not divide the {} columns of {} (the type of {} is made of such blocks) use --ragged dense to leave it "
+       "unquantized",
        kGgmlBlock, linear.cols, linear.module, label);
 }
 
@@ -135,7 +147,8 @@ std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& m
     output.output_type = recipe.output_type;
     output.max_shard_bytes = recipe.max_shard_bytes;
     check(!(recipe.quantize_head && model.tied && !recipe.untie && !is_gguf), ExitCode::kUsage,
-          "--lm-head on a model whose head is its embedding matrix (a {} repository cannot hold a quantized head beside a tied embedding) add --untie",
+          "--lm-head on a model whose head is its embedding matrix (a {} repository cannot hold a quantized head beside a tied "
+          "embedding) add --untie",
           output.container);
     output.untied = model.tied && (recipe.untie || (recipe.quantize_head && is_gguf));
 
@@ -143,7 +156,8 @@ std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& m
       output.dense.push_back({source, name, std::move(shape), dtype_of(source)});
     };
     const auto place = [&](const LinearSpec& linear, const std::string& source) {
-      LinearChoice choice{.linear = linear, .dense = !format.codec, .codec = format.codec.value_or(CodecSpec{}), .has_g_idx = false};
+      LinearChoice choice{
+          .linear = linear, .dense = !format.codec, .codec = format.codec.value_or(CodecSpec{}), .has_g_idx = false};
       apply_rule(recipe, linear, choice);
       settle_ragged(recipe, format, label, linear, choice, notes);
       choice.has_g_idx = recipe.order == ActOrder::kDynamic && recipe.method != "rtn";
@@ -174,11 +188,13 @@ std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& m
 
 std::optional<std::size_t> propagated_output(const Recipe& recipe, const std::vector<OutputSpec>& outputs) {
   const bool by_schedule = recipe.propagate.empty();
-  if (recipe.propagate == "original" || (by_schedule && recipe.schedule == Schedule::kStaged && recipe.stages > 1)) return std::nullopt;
+  if (recipe.propagate == "original" || (by_schedule && recipe.schedule == Schedule::kStaged && recipe.stages > 1))
+    return std::nullopt;
   if (by_schedule) return 0;
   for (std::size_t i = 0; i < outputs.size(); ++i)
     if (outputs[i].label == recipe.propagate) return i;
-  fail(ExitCode::kUsage, "--propagate {} is no output of this run (its decoded weights would feed the next layer) name a --format or \"original\"",
+  fail(ExitCode::kUsage,
+       "--propagate {} is no output of this run (its decoded weights would feed the next layer) name a --format or \"original\"",
        recipe.propagate);
 }
 

@@ -19,7 +19,8 @@ class Balancer {
  public:
   explicit Balancer(std::size_t bins) : loads_(bins, 0) {}
   int take(std::int64_t weight, std::size_t begin, std::size_t end) {
-    const auto at = std::min_element(loads_.begin() + static_cast<std::ptrdiff_t>(begin), loads_.begin() + static_cast<std::ptrdiff_t>(end));
+    const auto at =
+        std::min_element(loads_.begin() + static_cast<std::ptrdiff_t>(begin), loads_.begin() + static_cast<std::ptrdiff_t>(end));
     *at += weight;
     return static_cast<int>(at - loads_.begin() - static_cast<std::ptrdiff_t>(begin));
   }
@@ -68,8 +69,11 @@ std::map<std::string, std::int64_t> bytes_by_source(const std::vector<std::vecto
 class BlockPlanner {
  public:
   BlockPlanner(int stages, int replicas, std::map<std::string, std::int64_t> bytes)
-      : replicas_(static_cast<std::size_t>(replicas)), bytes_(std::move(bytes)),
-        sweep_(static_cast<std::size_t>(stages) * replicas_), owners_(sweep_), writers_(sweep_) {}
+      : replicas_(static_cast<std::size_t>(replicas)),
+        bytes_(std::move(bytes)),
+        sweep_(static_cast<std::size_t>(stages) * replicas_),
+        owners_(sweep_),
+        writers_(sweep_) {}
 
   BlockPlan plan(const BlockSpec& block, int stage) {
     const std::size_t begin = static_cast<std::size_t>(stage) * replicas_;
@@ -113,8 +117,8 @@ std::vector<SlabPlan> plan_slabs(const PlanInput& input, const std::vector<std::
         const std::int64_t step = std::max<std::int64_t>(1, slab_bytes / row_bytes);
         for (std::int64_t row = 0; row < rows; row += step) {
           const std::int64_t row_end = std::min(rows, row + step);
-          slabs.push_back({(row_end - row) * row_bytes,
-                           {static_cast<int>(o), static_cast<int>(f), static_cast<int>(t), row, row_end, 0}});
+          slabs.push_back(
+              {(row_end - row) * row_bytes, {static_cast<int>(o), static_cast<int>(f), static_cast<int>(t), row, row_end, 0}});
         }
       }
   }
@@ -155,15 +159,18 @@ std::pair<std::int64_t, std::int64_t> Plan::layers_of(int stage) const {
 Plan make_plan(const PlanInput& input) {
   const auto layers = static_cast<std::int64_t>(input.model.layers.size());
   const int stages = input.recipe.stages;
-  check(input.topology.ranks % stages == 0, ExitCode::kUsage,
-        "{} ranks cannot form {} stages (every stage has as many ranks) give a number of ranks divisible by {}, or other --stages",
-        input.topology.ranks, stages, stages);
-  check(stages <= layers, ExitCode::kUsage, "{} stages for {} layers (a stage holds at least one layer) use at most {} stages", stages, layers, layers);
+  check(
+      input.topology.ranks % stages == 0, ExitCode::kUsage,
+      "{} ranks cannot form {} stages (every stage has as many ranks) give a number of ranks divisible by {}, or other --stages",
+      input.topology.ranks, stages, stages);
+  check(stages <= layers, ExitCode::kUsage, "{} stages for {} layers (a stage holds at least one layer) use at most {} stages",
+        stages, layers, layers);
   Plan plan;
   plan.stages = stages;
   plan.replicas = input.topology.ranks / stages;
   plan.units = plan_units(input, plan.replicas);
-  for (const OutputSpec& output : input.outputs) plan.files.push_back(find_container(output.container).layout(output, input.facts));
+  for (const OutputSpec& output : input.outputs)
+    plan.files.push_back(find_container(output.container).layout(output, input.facts));
 
   BlockPlanner planner(stages, plan.replicas, bytes_by_source(plan.files));
   const std::vector<int> stage_of = plan_stages(layers, stages);
@@ -188,11 +195,16 @@ Json to_json(const Plan& plan) {
   for (const auto& output : plan.files)
     for (const FilePlan& file : output) files.push_back({{"path", file.path}, {"bytes", file.bytes}});
   Json slabs = Json::array();
-  for (const SlabPlan& slab : plan.slabs) slabs.push_back({slab.output, slab.file, slab.tensor, slab.row_begin, slab.row_end, slab.rank});
+  for (const SlabPlan& slab : plan.slabs)
+    slabs.push_back({slab.output, slab.file, slab.tensor, slab.row_begin, slab.row_end, slab.rank});
   Json costs = Json::array();
   for (const RankCost& cost : plan.costs)
-    costs.push_back({{"tokens", cost.tokens}, {"rows_swept", cost.rows_swept}, {"bytes_read", cost.bytes_read},
-                     {"bytes_written", cost.bytes_written}, {"hessian_bytes", cost.hessian_bytes}, {"memory", cost.memory}});
+    costs.push_back({{"tokens", cost.tokens},
+                     {"rows_swept", cost.rows_swept},
+                     {"bytes_read", cost.bytes_read},
+                     {"bytes_written", cost.bytes_written},
+                     {"hessian_bytes", cost.hessian_bytes},
+                     {"memory", cost.memory}});
   Json out{{"version", 1}, {"stages", plan.stages}, {"replicas", plan.replicas}, {"units", units}, {"layers", layers}};
   if (plan.head) out["head"] = to_json(*plan.head);
   out["files"] = files;

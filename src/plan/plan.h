@@ -57,9 +57,9 @@ struct SlabPlan {
 
 // What one rank needs and moves.
 struct RankCost {
-  std::int64_t tokens = 0;         // forwarded, each once a layer
+  std::int64_t tokens = 0;  // forwarded, each once a layer
   std::int64_t rows_swept = 0;
-  std::int64_t bytes_read = 0;     // of linears and slabs
+  std::int64_t bytes_read = 0;  // of linears and slabs
   std::int64_t bytes_written = 0;
   std::int64_t hessian_bytes = 0;  // handed to the reduction of Hessians
   std::int64_t memory = 0;         // peak resident bytes
@@ -71,10 +71,10 @@ struct Plan {
   int replicas = 1;
   std::vector<UnitPlan> units;
   std::vector<LayerPlan> layers;
-  std::optional<LayerPlan> head;            // when the head is quantized; on the last stage
-  std::vector<std::vector<FilePlan>> files; // by output
+  std::optional<LayerPlan> head;             // when the head is quantized; on the last stage
+  std::vector<std::vector<FilePlan>> files;  // by output
   std::vector<SlabPlan> slabs;
-  std::vector<RankCost> costs;              // by rank
+  std::vector<RankCost> costs;  // by rank
 
   std::vector<std::int64_t> units_of(int replica) const;
   // Layers [first, second) of a stage.

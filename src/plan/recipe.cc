@@ -25,7 +25,8 @@ template <typename T>
 T parse_number(const std::string& text, const std::string& rule) {
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  check(error == std::errc() && end == text.data() + text.size(), ExitCode::kUsage, "\"{}\" in rule \"{}\" is not a number", text, rule);
+  check(error == std::errc() && end == text.data() + text.size(), ExitCode::kUsage, "\"{}\" in rule \"{}\" is not a number", text,
+        rule);
   return value;
 }
 
@@ -74,7 +75,8 @@ Rule parse_rule(const std::string& text) {
     } else if (key == "sym" && (value == "true" || value == "false")) {
       rule.symmetric = value == "true";
     } else {
-      fail(ExitCode::kUsage, "\"{}\" in rule \"{}\" is unknown (known: dense, bits=B, group_size=G, sym=true, sym=false)", item, text);
+      fail(ExitCode::kUsage, "\"{}\" in rule \"{}\" is unknown (known: dense, bits=B, group_size=G, sym=true, sym=false)", item,
+           text);
     }
   }
   return rule;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "io/container.h"
-#include "kernels/backend.h"
+#include "kernels/codec/codec.h"
 #include "src/base/json.h"
 #include "src/base/model_spec.h"
 
@@ -40,17 +40,17 @@ struct Recipe {
   bool mse = false;
   bool true_sequential = true;
   std::vector<std::string> formats = {"gptq"};
-  std::string propagate;                     // label of an output or "original"; empty: by schedule
-  std::vector<Rule> rules;                   // the first that matches decides
-  bool ragged_dense = false;                 // linears that no group fits stay dense
+  std::string propagate;                              // label of an output or "original"; empty: by schedule
+  std::vector<Rule> rules;                            // the first that matches decides
+  bool ragged_dense = false;                          // linears that no group fits stay dense
   std::map<std::string, std::int64_t> ragged_groups;  // pattern -> group size for linears whose K the group does not divide
   bool quantize_head = false;
   bool untie = false;
   DType dense_dtype = DType::kBF16;
-  bool dense_dtype_given = false;            // else the model's dtype
+  bool dense_dtype_given = false;  // else the model's dtype
   std::string embedding_type, output_type, gguf_pre;
   std::int64_t max_shard_bytes = 5'000'000'000;
-  std::int64_t unit_samples = 0;             // 0: as many as leave 64 units
+  std::int64_t unit_samples = 0;  // 0: as many as leave 64 units
   Schedule schedule = Schedule::kSequential;
   int stages = 1;
 };

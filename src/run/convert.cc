@@ -7,15 +7,16 @@
 
 namespace mpiquant {
 
-BlockConverter::BlockConverter(Job& job, const Recipe& recipe, const std::vector<OutputSpec>& outputs, std::optional<std::size_t> propagated,
-                               OutputFiles& files)
+BlockConverter::BlockConverter(Job& job, const Recipe& recipe, const std::vector<OutputSpec>& outputs,
+                               std::optional<std::size_t> propagated, OutputFiles& files)
     : job_(job), recipe_(recipe), outputs_(outputs), propagated_(propagated), files_(files) {}
 
 std::vector<BlockConverter::Variant> BlockConverter::variants_of(const LinearSpec& linear) const {
   std::vector<Variant> variants;
   for (std::size_t o = 0; o < outputs_.size(); ++o) {
     const auto& linears = outputs_[o].linears;
-    const auto choice = std::find_if(linears.begin(), linears.end(), [&](const LinearChoice& c) { return c.linear.module == linear.module; });
+    const auto choice =
+        std::find_if(linears.begin(), linears.end(), [&](const LinearChoice& c) { return c.linear.module == linear.module; });
     if (choice == linears.end()) continue;
     auto variant = std::find_if(variants.begin(), variants.end(), [&](const Variant& v) { return v.codec == choice->codec; });
     if (variant == variants.end()) variant = variants.insert(variants.end(), Variant{choice->codec, {}, false});
@@ -28,11 +29,12 @@ std::vector<BlockConverter::Variant> BlockConverter::variants_of(const LinearSpe
 }
 
 bool BlockConverter::converts(const BlockSpec& block) const {
-  return std::any_of(block.linears.begin(), block.linears.end(), [this](const LinearSpec& linear) { return !variants_of(linear).empty(); });
+  return std::any_of(block.linears.begin(), block.linears.end(),
+                     [this](const LinearSpec& linear) { return !variants_of(linear).empty(); });
 }
 
-void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std::span<const ConstMatrix> weights, const Factor* factor,
-                             std::int64_t tokens, std::span<const Matrix> decoded) {
+void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std::span<const ConstMatrix> weights,
+                             const Factor* factor, std::int64_t tokens, std::span<const Matrix> decoded) {
   Communicator& group = *job_.grid.group;
   const Method& method = find_method(recipe_.method);
   for (std::size_t l = 0; l < block.linears.size(); ++l) {
@@ -47,8 +49,8 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
         job_.backend.for_each(static_cast<std::int64_t>(mine.size()), [&](Stream& stream, std::int64_t i) {
           const PartPlan& part = *mine[static_cast<std::size_t>(i)];
           EncodedRows& rows = encoded[static_cast<std::size_t>(i)];
-          rows = method.convert(job_.backend, stream, weights[l].row_range(part.row_begin, part.row_begin + part.rows), factor, variant.codec,
-                                part.row_begin);
+          rows = method.convert(job_.backend, stream, weights[l].row_range(part.row_begin, part.row_begin + part.rows), factor,
+                                variant.codec, part.row_begin);
         });
         for (EncodedRows& rows : encoded) {
           rows_swept_ += rows.rows;
@@ -79,7 +81,8 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
           const std::vector<std::int32_t> g_idx = group_index(variant.codec, factor, linear.cols);
           job_.backend.for_each(static_cast<std::int64_t>(parts.size()), [&](Stream& stream, std::int64_t i) {
             const EncodedRows& rows = parts[static_cast<std::size_t>(i)];
-            job_.backend.decode(stream, rows, variant.codec, g_idx, decoded[l].row_range(rows.row_begin, rows.row_begin + rows.rows));
+            job_.backend.decode(stream, rows, variant.codec, g_idx,
+                                decoded[l].row_range(rows.row_begin, rows.row_begin + rows.rows));
           });
         }
         if (group.rank() == writer) finish(linear, variant, std::move(parts), factor, tokens);
@@ -89,7 +92,8 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
 }
 
 // On the writer: the whole linear out of its parts, recorded and written to every output of the variant.
-void BlockConverter::finish(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts, const Factor* factor, std::int64_t tokens) {
+void BlockConverter::finish(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts,
+                            const Factor* factor, std::int64_t tokens) {
   EncodedLinear whole{variant.codec, linear.rows, linear.cols, {}, {}, group_index(variant.codec, factor, linear.cols)};
   whole.codes.reserve(static_cast<std::size_t>(linear.rows * linear.cols));
   whole.params.reserve(static_cast<std::size_t>(linear.rows * variant.codec.groups(linear.cols)));

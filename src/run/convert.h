@@ -30,15 +30,16 @@ struct TensorRecord {
 // tensor's writer, and the rows that are propagated to all replicas.
 class BlockConverter {
  public:
-  BlockConverter(Job& job, const Recipe& recipe, const std::vector<OutputSpec>& outputs, std::optional<std::size_t> propagated, OutputFiles& files);
+  BlockConverter(Job& job, const Recipe& recipe, const std::vector<OutputSpec>& outputs, std::optional<std::size_t> propagated,
+                 OutputFiles& files);
 
   // True if some output stores a linear of this block with a codec.
   bool converts(const BlockSpec& block) const;
   // weights: [rows, cols] of each linear on the backend; factor: null for methods without calibration.
   // Decoded rows of the propagated output replace those of `decoded` (which may be `weights`; empty: nothing is propagated).
   // Collective over the replicas.
-  void convert(const BlockSpec& block, const BlockPlan& plan, std::span<const ConstMatrix> weights, const Factor* factor, std::int64_t tokens,
-               std::span<const Matrix> decoded);
+  void convert(const BlockSpec& block, const BlockPlan& plan, std::span<const ConstMatrix> weights, const Factor* factor,
+               std::int64_t tokens, std::span<const Matrix> decoded);
 
   // Of the linears this replica wrote.
   const std::vector<TensorRecord>& records() const { return records_; }
@@ -51,7 +52,8 @@ class BlockConverter {
     bool propagated = false;
   };
   std::vector<Variant> variants_of(const LinearSpec& linear) const;
-  void finish(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts, const Factor* factor, std::int64_t tokens);
+  void finish(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts, const Factor* factor,
+              std::int64_t tokens);
 
   Job& job_;
   const Recipe& recipe_;

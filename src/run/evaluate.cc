@@ -38,7 +38,8 @@ Scored run_model(Job& job, const EvaluatedModel& model, const Samples& windows, 
       UnitState unit = decoder->make_unit({static_cast<std::int64_t>(windows[w].size())});
       std::vector<float> rows(windows[w].size() * static_cast<std::size_t>(model.spec.hidden));
       embed(model.source, model.spec, windows[w], rows);
-      job.backend.for_each(1, [&](Stream& stream, std::int64_t) { job.backend.upload(stream, rows, unit.hidden_matrix(model.spec.hidden)); });
+      job.backend.for_each(
+          1, [&](Stream& stream, std::int64_t) { job.backend.upload(stream, rows, unit.hidden_matrix(model.spec.hidden)); });
       out.units.push_back(std::move(unit));
     }
   });
@@ -63,7 +64,8 @@ Scored run_model(Job& job, const EvaluatedModel& model, const Samples& windows, 
 }
 
 // Log-probabilities of rows [begin, end) of a unit, in place of the logits: [rows, vocab].
-std::vector<float> log_probabilities(Job& job, Stream& stream, const Scored& model, std::size_t unit, std::int64_t hidden, std::int64_t begin, std::int64_t end) {
+std::vector<float> log_probabilities(Job& job, Stream& stream, const Scored& model, std::size_t unit, std::int64_t hidden,
+                                     std::int64_t begin, std::int64_t end) {
   const std::int64_t vocab = model.head.rows;
   const BackendBuffer buffer = job.backend.allocate(static_cast<std::size_t>((end - begin) * vocab) * sizeof(float));
   const Matrix logits = buffer.matrix(end - begin, vocab);
@@ -81,8 +83,8 @@ std::vector<float> log_probabilities(Job& job, Stream& stream, const Scored& mod
   return values;
 }
 
-WindowScore score_window(Job& job, Stream& stream, const Scored& model, const Scored* reference, std::size_t unit, std::int64_t hidden,
-                         std::int64_t reference_hidden, std::span<const std::int32_t> ids) {
+WindowScore score_window(Job& job, Stream& stream, const Scored& model, const Scored* reference, std::size_t unit,
+                         std::int64_t hidden, std::int64_t reference_hidden, std::span<const std::int32_t> ids) {
   WindowScore score;
   const auto targets = static_cast<std::int64_t>(ids.size()) - 1;
   const auto vocab = static_cast<std::size_t>(model.head.rows);
@@ -142,14 +144,19 @@ Json Evaluation::to_json() const {
   return out;
 }
 
-Evaluation evaluate(Job& job, const EvaluatedModel& model, const std::optional<EvaluatedModel>& reference, const Samples& windows) {
-  check(!windows.empty(), ExitCode::kInput, "no window of text to score (perplexity needs one) give a longer text or a smaller --window");
-  for (const auto& window : windows) check(window.size() >= 2, ExitCode::kInput, "a window of {} tokens (scoring needs two) use a larger --window", window.size());
+Evaluation evaluate(Job& job, const EvaluatedModel& model, const std::optional<EvaluatedModel>& reference,
+                    const Samples& windows) {
+  check(!windows.empty(), ExitCode::kInput,
+        "no window of text to score (perplexity needs one) give a longer text or a smaller --window");
+  for (const auto& window : windows)
+    check(window.size() >= 2, ExitCode::kInput, "a window of {} tokens (scoring needs two) use a larger --window", window.size());
   if (reference)
-    check(reference->spec.vocab == model.spec.vocab, ExitCode::kInput, "the reference has {} tokens in its vocabulary and the model {} (their distributions cannot be compared)",
+    check(reference->spec.vocab == model.spec.vocab, ExitCode::kInput,
+          "the reference has {} tokens in its vocabulary and the model {} (their distributions cannot be compared)",
           reference->spec.vocab, model.spec.vocab);
   std::vector<std::size_t> mine;
-  for (auto w = static_cast<std::size_t>(job.world.rank()); w < windows.size(); w += static_cast<std::size_t>(job.world.size())) mine.push_back(w);
+  for (auto w = static_cast<std::size_t>(job.world.rank()); w < windows.size(); w += static_cast<std::size_t>(job.world.size()))
+    mine.push_back(w);
   const Scored scored = run_model(job, model, windows, mine);
   std::optional<Scored> scored_reference;
   if (reference) scored_reference = run_model(job, *reference, windows, mine);
@@ -158,8 +165,8 @@ Evaluation evaluate(Job& job, const EvaluatedModel& model, const std::optional<E
   collectively(job.world, [&] {
     job.backend.for_each(static_cast<std::int64_t>(mine.size()), [&](Stream& stream, std::int64_t i) {
       const auto unit = static_cast<std::size_t>(i);
-      my_scores[unit] = score_window(job, stream, scored, scored_reference ? &*scored_reference : nullptr, unit, model.spec.hidden,
-                                     reference ? reference->spec.hidden : 0, windows[mine[unit]]);
+      my_scores[unit] = score_window(job, stream, scored, scored_reference ? &*scored_reference : nullptr, unit,
+                                     model.spec.hidden, reference ? reference->spec.hidden : 0, windows[mine[unit]]);
     });
   });
   const auto by_rank = all_gather_bytes(job.world, std::as_bytes(std::span<const WindowScore>(my_scores)));

@@ -33,6 +33,7 @@ struct Evaluation {
 
 // Scores tokens 1 … n-1 of each window given those before them. Windows are split over the ranks; weights are streamed layer by
 // layer. Collective; job's grid has one stage. Windows of fewer than two tokens are an input error.
-Evaluation evaluate(Job& job, const EvaluatedModel& model, const std::optional<EvaluatedModel>& reference, const Samples& windows);
+Evaluation evaluate(Job& job, const EvaluatedModel& model, const std::optional<EvaluatedModel>& reference,
+                    const Samples& windows);
 
 }  // namespace mpiquant

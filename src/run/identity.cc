@@ -14,10 +14,11 @@ void require_same(Communicator& world, const Identity& identity) {
     const Json other = Json::parse(all[rank]);
     for (const auto& [field, value] : first.items()) {
       if (other.contains(field) && other[field] == value) continue;
-      difference = Error(ExitCode::kEnvironment,
-                         fmt::format("rank {} has another {} than rank 0 (all ranks must work on the same thing: \"{}\" and \"{}\") start all "
-                                     "ranks with the same program, options and files",
-                                     rank, field, other.value(field, std::string("nothing")), value.get<std::string>()));
+      difference = Error(
+          ExitCode::kEnvironment,
+          fmt::format("rank {} has another {} than rank 0 (all ranks must work on the same thing: \"{}\" and \"{}\") start all "
+                      "ranks with the same program, options and files",
+                      rank, field, other.value(field, std::string("nothing")), value.get<std::string>()));
       break;
     }
   }

@@ -13,7 +13,8 @@ void fill_shared(Job& job, const TensorSource& source, const std::string& tensor
     counts.push_back(static_cast<std::size_t>((first_row(r + 1) - first_row(r)) * weights.cols) * sizeof(float));
   const std::int64_t begin = first_row(group.rank());
   const std::int64_t end = first_row(group.rank() + 1);
-  const std::span<float> mine = std::span(host).subspan(static_cast<std::size_t>(begin * weights.cols), static_cast<std::size_t>((end - begin) * weights.cols));
+  const std::span<float> mine = std::span(host).subspan(static_cast<std::size_t>(begin * weights.cols),
+                                                        static_cast<std::size_t>((end - begin) * weights.cols));
   collectively(group, [&] { load_rows(source, tensor, weights.cols, begin, end, mine); });
   group.all_gather_v(bytes_of(std::span<const float>(mine)), counts, bytes_of(host));
   job.backend.for_each(1, [&](Stream& stream, std::int64_t) { job.backend.upload(stream, host, weights.matrix()); });

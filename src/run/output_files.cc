@@ -4,7 +4,8 @@
 
 namespace mpiquant {
 
-OutputFiles::OutputFiles(const Plan& plan, const std::vector<OutputSpec>& outputs, const ModelSpec& model, std::vector<std::filesystem::path> folders)
+OutputFiles::OutputFiles(const Plan& plan, const std::vector<OutputSpec>& outputs, const ModelSpec& model,
+                         std::vector<std::filesystem::path> folders)
     : plan_(plan), outputs_(outputs), model_(model), folders_(std::move(folders)) {
   for (std::size_t o = 0; o < plan_.files.size(); ++o)
     for (std::size_t f = 0; f < plan_.files[o].size(); ++f)
@@ -26,7 +27,8 @@ void OutputFiles::create() const {
 File& OutputFiles::open(std::size_t output, std::size_t file) {
   const auto found = open_.find({output, file});
   if (found != open_.end()) return found->second;
-  return open_.emplace(std::pair{output, file}, File::open_write(folders_[output] / plan_.files[output][file].path)).first->second;
+  return open_.emplace(std::pair{output, file}, File::open_write(folders_[output] / plan_.files[output][file].path))
+      .first->second;
 }
 
 void OutputFiles::write_linear(std::size_t output, const std::string& module, const EncodedLinear& linear) {

@@ -15,7 +15,8 @@ namespace mpiquant {
 class OutputFiles {
  public:
   // folders: the (staged) directory of each output.
-  OutputFiles(const Plan& plan, const std::vector<OutputSpec>& outputs, const ModelSpec& model, std::vector<std::filesystem::path> folders);
+  OutputFiles(const Plan& plan, const std::vector<OutputSpec>& outputs, const ModelSpec& model,
+              std::vector<std::filesystem::path> folders);
 
   // Creates all files with their final size and writes their headers; by one rank, before any other opens them.
   void create() const;

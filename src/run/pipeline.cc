@@ -23,10 +23,18 @@ std::int64_t longest(const Samples& samples) {
 
 }  // namespace
 
-Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe, const std::vector<OutputSpec>& outputs,
-                   const Plan& plan, const Samples& samples, OutputFiles& files, RankReport& report)
-    : job_(job), model_(model), source_(source), recipe_(recipe), plan_(plan), samples_(samples), report_(report),
-      propagated_(propagated_output(recipe, outputs)), converter_(job, recipe, outputs, propagated_, files) {}
+Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe,
+                   const std::vector<OutputSpec>& outputs, const Plan& plan, const Samples& samples, OutputFiles& files,
+                   RankReport& report)
+    : job_(job),
+      model_(model),
+      source_(source),
+      recipe_(recipe),
+      plan_(plan),
+      samples_(samples),
+      report_(report),
+      propagated_(propagated_output(recipe, outputs)),
+      converter_(job, recipe, outputs, propagated_, files) {}
 
 // Calls body(stream, unit) for each of this replica's units, on the backend's streams.
 template <typename Body>
@@ -58,18 +66,21 @@ void Pipeline::embed_unit(std::size_t unit) {
   }
   std::vector<float> rows(ids.size() * static_cast<std::size_t>(model_.hidden));
   embed(source_, model_, ids, rows);
-  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, rows, units_[unit].hidden_matrix(model_.hidden)); });
+  job_.backend.for_each(
+      1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, rows, units_[unit].hidden_matrix(model_.hidden)); });
 }
 
 void Pipeline::receive_unit(std::size_t unit) {
   std::vector<float> rows(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
   job_.grid.pipe->start_recv(bytes_of(rows), job_.grid.stage() - 1, kHiddenTag).wait(kWholeRun);
-  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, rows, units_[unit].hidden_matrix(model_.hidden)); });
+  job_.backend.for_each(
+      1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, rows, units_[unit].hidden_matrix(model_.hidden)); });
 }
 
 void Pipeline::send_unit(std::size_t unit) {
   std::vector<float> rows(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
-  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { job_.backend.download(stream, units_[unit].hidden_matrix(model_.hidden), rows); });
+  job_.backend.for_each(
+      1, [&](Stream& stream, std::int64_t) { job_.backend.download(stream, units_[unit].hidden_matrix(model_.hidden), rows); });
   job_.grid.pipe->start_send(bytes_of(std::span<const float>(rows)), job_.grid.stage() + 1, kHiddenTag).wait(kWholeRun);
 }
 
@@ -107,12 +118,14 @@ Factor Pipeline::factor_of(const BlockSpec& block, const BlockPlan& plan) {
   std::vector<ConstMatrix> inputs;
   for (const UnitState& unit : units_) inputs.push_back(unit.input_matrix());
   const FactorOptions options{recipe_.order, recipe_.damp_percent, recipe_.damp_increment};
-  if (job_.grid.group->size() > 1) report_.hessian_bytes += block.cols() * (block.cols() + 1) / 2 * static_cast<std::int64_t>(sizeof(std::int64_t));
-  return shared_factor(job_, inputs, block.cols(), static_cast<std::int64_t>(plan_.units.size()), calibration_tokens(), plan.hessian_owner,
-                       options);
+  if (job_.grid.group->size() > 1)
+    report_.hessian_bytes += block.cols() * (block.cols() + 1) / 2 * static_cast<std::int64_t>(sizeof(std::int64_t));
+  return shared_factor(job_, inputs, block.cols(), static_cast<std::int64_t>(plan_.units.size()), calibration_tokens(),
+                       plan.hessian_owner, options);
 }
 
-void Pipeline::convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights, const Factor* factor) {
+void Pipeline::convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights,
+                             const Factor* factor) {
   const PhaseTimer timer(report_, "convert");
   std::vector<ConstMatrix> original;
   std::vector<Matrix> decoded;
@@ -126,7 +139,8 @@ void Pipeline::convert_block(const BlockSpec& block, const BlockPlan& plan, cons
 // forward_whole: some later step needs the output of this layer.
 void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, LayerWeights& weights, bool forward_whole) {
   if (!calibrated()) {
-    for (std::size_t b = 0; b < layer.blocks.size(); ++b) convert_block(layer.blocks[b], plan.blocks[b], weights.blocks[b], nullptr);
+    for (std::size_t b = 0; b < layer.blocks.size(); ++b)
+      convert_block(layer.blocks[b], plan.blocks[b], weights.blocks[b], nullptr);
     return;
   }
   // With the quantized weights of the whole layer the forward pass starts again from here.
@@ -166,7 +180,8 @@ void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Lay
   const PhaseTimer timer(report_, "forward");
   for (UnitState& unit : units_) unit.input = {};
   job_.backend.for_each(static_cast<std::int64_t>(units_.size()), [&](Stream& stream, std::int64_t i) {
-    job_.backend.upload(stream, entered[static_cast<std::size_t>(i)], units_[static_cast<std::size_t>(i)].hidden_matrix(model_.hidden));
+    job_.backend.upload(stream, entered[static_cast<std::size_t>(i)],
+                        units_[static_cast<std::size_t>(i)].hidden_matrix(model_.hidden));
   });
   for_units([&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights, unit); });
 }
@@ -222,7 +237,8 @@ void Pipeline::run() {
     quantize_layer(layer, plan_.layers[static_cast<std::size_t>(l)], weights, forward_whole);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     if (job_.grid.replica() == 0)
-      info_line("layer {} of {}: {:.1f} s, about {:.0f} s left", l + 1, model_.layers.size(), took.count(), took.count() * static_cast<double>(last - l - 1));
+      info_line("layer {} of {}: {:.1f} s, about {:.0f} s left", l + 1, model_.layers.size(), took.count(),
+                took.count() * static_cast<double>(last - l - 1));
   }
   if (calibrated() && !streams && !last_stage())
     for (std::size_t unit = 0; unit < units_.size(); ++unit) send_unit(unit);

@@ -21,8 +21,9 @@ using Samples = std::vector<std::vector<std::int32_t>>;
 class Pipeline {
  public:
   // samples: the calibration, all of it on every rank; empty for methods without calibration.
-  Pipeline(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe, const std::vector<OutputSpec>& outputs,
-           const Plan& plan, const Samples& samples, OutputFiles& files, RankReport& report);
+  Pipeline(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe,
+           const std::vector<OutputSpec>& outputs, const Plan& plan, const Samples& samples, OutputFiles& files,
+           RankReport& report);
 
   // Collective over all ranks.
   void run();
@@ -43,7 +44,8 @@ class Pipeline {
   void quantize_layer(const LayerSpec& layer, const LayerPlan& plan, LayerWeights& weights, bool forward_whole);
   void quantize_head();
   Factor factor_of(const BlockSpec& block, const BlockPlan& plan);
-  void convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights, const Factor* factor);
+  void convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights,
+                     const Factor* factor);
   template <typename Body>
   void for_units(Body&& body);
 

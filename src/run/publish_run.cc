@@ -42,7 +42,9 @@ std::vector<TensorRecord> gather_records(Communicator& world, const std::vector<
   std::vector<TensorRecord> all;
   for (const std::string& text : all_gather_strings(world, rows.dump()))
     for (const Json& row : Json::parse(text)) all.push_back(record_from(row));
-  std::sort(all.begin(), all.end(), [](const TensorRecord& a, const TensorRecord& b) { return std::pair(a.module, a.codec) < std::pair(b.module, b.codec); });
+  std::sort(all.begin(), all.end(), [](const TensorRecord& a, const TensorRecord& b) {
+    return std::pair(a.module, a.codec) < std::pair(b.module, b.codec);
+  });
   return all;
 }
 
@@ -50,10 +52,11 @@ std::vector<std::string> fallbacks(const std::vector<TensorRecord>& records) {
   std::vector<std::string> out;
   for (const TensorRecord& record : records) {
     if (record.damp_retries > 0)
-      out.push_back(fmt::format("{}: the Hessian needed a damping of {:.2f} ({} retries)", record.module, record.damp_percent, record.damp_retries));
+      out.push_back(fmt::format("{}: the Hessian needed a damping of {:.2f} ({} retries)", record.module, record.damp_percent,
+                                record.damp_retries));
     if (record.scale_underflows + record.scale_overflows > 0)
-      out.push_back(fmt::format("{}: {} scales were too small and {} too large for their stored type and were clamped", record.module,
-                                record.scale_underflows, record.scale_overflows));
+      out.push_back(fmt::format("{}: {} scales were too small and {} too large for their stored type and were clamped",
+                                record.module, record.scale_underflows, record.scale_overflows));
   }
   return out;
 }
@@ -75,7 +78,8 @@ void complete_output(Job& job, const std::filesystem::path& folder, const Output
   std::vector<std::string> paths;
   collectively(job.world, [&] {
     std::vector<TextFile> texts = find_container(output.container).metadata(output, facts);
-    Json about = {{"program", "mpiquant"}, {"version", facts.program_version}, {"output", output.label}, {"recipe", facts.recipe}, {"tensors", facts.tensors}, {"notes", notes}};
+    Json about = {{"program", "mpiquant"},  {"version", facts.program_version}, {"output", output.label},
+                  {"recipe", facts.recipe}, {"tensors", facts.tensors},         {"notes", notes}};
     texts.push_back({"mpiquant.json", about.dump(2) + "\n"});
     for (const TextFile& text : texts) {
       paths.push_back(text.path);
@@ -90,7 +94,8 @@ void complete_output(Job& job, const std::filesystem::path& folder, const Output
   const auto ranks = static_cast<std::size_t>(job.world.size());
   Json mine = Json::object();
   collectively(job.world, [&] {
-    for (auto i = static_cast<std::size_t>(job.world.rank()); i < paths.size(); i += ranks) mine[paths[i]] = hash_file_sha256(folder / paths[i]);
+    for (auto i = static_cast<std::size_t>(job.world.rank()); i < paths.size(); i += ranks)
+      mine[paths[i]] = hash_file_sha256(folder / paths[i]);
   });
   const std::vector<std::string> sums = all_gather_strings(job.world, mine.dump());
   collectively(job.world, [&] {

@@ -63,8 +63,8 @@ std::vector<fs::path> output_folders(const std::vector<OutputSpec>& outputs) {
 void check_fallbacks(const std::vector<std::string>& notes, std::int64_t limit) {
   for (const std::string& note : notes) warn_line("{}", note);
   const auto count = static_cast<std::int64_t>(notes.size());
-  check(limit < 0 || count <= limit, ExitCode::kGate, "{} fallbacks, and --max-fallbacks allows {} (they are listed above) nothing was published",
-        count, limit);
+  check(limit < 0 || count <= limit, ExitCode::kGate,
+        "{} fallbacks, and --max-fallbacks allows {} (they are listed above) nothing was published", count, limit);
 }
 
 // The notes of one output, which begin with its label.
@@ -83,8 +83,10 @@ void write_report(Job& job, const QuantizeRequest& request, const Plan& plan, Ra
     Json ranks = Json::array();
     for (const std::string& text : all) ranks.push_back(Json::parse(text));
     fs::create_directories(request.work_dir);
-    const Json out = {{"seconds", seconds}, {"model", request.model}, {"output", fs::absolute(request.output).string()}, {"ranks", ranks},
-                      {"plan", to_json(plan)["costs"]}, {"stages", plan.stages}, {"replicas", plan.replicas}};
+    const Json out = {
+        {"seconds", seconds},       {"model", request.model},         {"output", fs::absolute(request.output).string()},
+        {"ranks", ranks},           {"plan", to_json(plan)["costs"]}, {"stages", plan.stages},
+        {"replicas", plan.replicas}};
     replace_text_file((fs::path(request.work_dir) / "report.json").string(), out.dump(1) + "\n");
   });
 }
@@ -93,8 +95,11 @@ void write_slabs(Job& job, const Plan& plan, const TensorSource& source, OutputF
   collectively(job.world, [&] {
     for (const SlabPlan& slab : plan.slabs) {
       if (slab.rank != job.world.rank()) continue;
-      const auto& tensor = plan.files[static_cast<std::size_t>(slab.output)][static_cast<std::size_t>(slab.file)].tensors[static_cast<std::size_t>(slab.tensor)];
-      files.write_slab(slab, [&](std::int64_t begin, std::int64_t end, std::span<float> out) { source.read_rows(tensor.source, begin, end, out); });
+      const auto& tensor = plan.files[static_cast<std::size_t>(slab.output)][static_cast<std::size_t>(slab.file)]
+                               .tensors[static_cast<std::size_t>(slab.tensor)];
+      files.write_slab(slab, [&](std::int64_t begin, std::int64_t end, std::span<float> out) {
+        source.read_rows(tensor.source, begin, end, out);
+      });
     }
   });
 }

@@ -17,13 +17,13 @@ struct Calibration {
 };
 
 struct QuantizeRequest {
-  std::string model;          // as given: a directory or a Hub id
-  std::string output;         // directory
-  std::string work_dir;       // for report.json
-  bool force = false;         // an existing output is moved aside
+  std::string model;     // as given: a directory or a Hub id
+  std::string output;    // directory
+  std::string work_dir;  // for report.json
+  bool force = false;    // an existing output is moved aside
   Recipe recipe;
-  Calibration calibration;    // the same on all ranks; empty for methods without
-  int threads = 1;            // of this rank
+  Calibration calibration;          // the same on all ranks; empty for methods without
+  int threads = 1;                  // of this rank
   std::int64_t max_fallbacks = -1;  // more than so many fail the run; -1: no limit
 };
 

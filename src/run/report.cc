@@ -7,9 +7,12 @@ namespace mpiquant {
 Json RankReport::to_json() const {
   Json phases = Json::object();
   for (const auto& [phase, value] : seconds) phases[phase] = value;
-  return {{"seconds", phases},           {"tokens", tokens},
-          {"rows_swept", rows_swept},    {"bytes_read", bytes_read},
-          {"bytes_written", bytes_written}, {"hessian_bytes", hessian_bytes},
+  return {{"seconds", phases},
+          {"tokens", tokens},
+          {"rows_swept", rows_swept},
+          {"bytes_read", bytes_read},
+          {"bytes_written", bytes_written},
+          {"hessian_bytes", hessian_bytes},
           {"peak_memory", peak_memory}};
 }
 

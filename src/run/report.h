@@ -12,7 +12,7 @@ namespace mpiquant {
 // What one rank did: seconds of each phase and the work it took, to compare with the plan. Timings never reach an output.
 struct RankReport {
   std::map<std::string, double> seconds;
-  std::int64_t tokens = 0;         // forwarded, each once a layer
+  std::int64_t tokens = 0;  // forwarded, each once a layer
   std::int64_t rows_swept = 0;
   std::int64_t bytes_read = 0;
   std::int64_t bytes_written = 0;

@@ -86,7 +86,8 @@ TEST_P(PlanTest, SlabsCoverTheDenseTensors) {
   for (const auto& [key, count] : rows) {
     const auto o = static_cast<std::size_t>(key[0]);
     const TensorPlan& tensor = plan.files[o][static_cast<std::size_t>(key[1])].tensors[static_cast<std::size_t>(key[2])];
-    EXPECT_EQ(count * find_container(outputs_[o].container).dense_row_bytes(outputs_[o], model_, tensor), tensor.bytes) << tensor.name;
+    EXPECT_EQ(count * find_container(outputs_[o].container).dense_row_bytes(outputs_[o], model_, tensor), tensor.bytes)
+        << tensor.name;
   }
 }
 
@@ -118,7 +119,9 @@ TEST_P(PlanTest, OutputsDoNotDependOnRanks) {
     for (std::size_t f = 0; f < plan.files[o].size(); ++f) EXPECT_EQ(plan.files[o][f].header, reference.files[o][f].header);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, PlanTest, testing::Values(Case{1, 1}, Case{2, 1}, Case{3, 1}, Case{4, 1}, Case{4, 2}, Case{8, 1}, Case{8, 4}, Case{64, 8}));
+INSTANTIATE_TEST_SUITE_P(Shapes, PlanTest,
+                         testing::Values(Case{1, 1}, Case{2, 1}, Case{3, 1}, Case{4, 1}, Case{4, 2}, Case{8, 1}, Case{8, 4},
+                                         Case{64, 8}));
 
 TEST(Plan, RefusesStagesThatDoNotDivideTheRanks) {
   const ModelSpec model = sample_model();

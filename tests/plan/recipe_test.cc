@@ -38,7 +38,8 @@ TEST(Rule, ReadsChoicesAfterTheLastColon) {
 }
 
 TEST(Rule, RefusesWhatItDoesNotKnow) {
-  for (const char* text : {"down_proj", ":dense", "x:", "x:bits=5", "x:bits=four", "x:group_size=0", "x:colour=red", "x:sym=maybe"})
+  for (const char* text :
+       {"down_proj", ":dense", "x:", "x:bits=5", "x:bits=four", "x:group_size=0", "x:colour=red", "x:sym=maybe"})
     EXPECT_THROW(parse_rule(text), Error) << text;
 }
 

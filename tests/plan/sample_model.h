@@ -28,13 +28,14 @@ inline ModelSpec sample_model(std::int64_t layers = 4, bool tied = false) {
   for (std::int64_t i = 0; i < layers; ++i) {
     const std::string p = "model.layers." + std::to_string(i) + ".";
     LayerSpec layer{i, p + "input_layernorm.weight", p + "post_attention_layernorm.weight", {}, 0};
-    layer.blocks = {{"qkv",
-                     {{p + "self_attn.q_proj", Role::kQuery, 256, 256, false},
-                      {p + "self_attn.k_proj", Role::kKey, 128, 256, false},
-                      {p + "self_attn.v_proj", Role::kValue, 128, 256, false}}},
-                    {"o", {{p + "self_attn.o_proj", Role::kOutput, 256, 256, false}}},
-                    {"gate_up", {{p + "mlp.gate_proj", Role::kGate, 768, 256, false}, {p + "mlp.up_proj", Role::kUp, 768, 256, false}}},
-                    {"down", {{p + "mlp.down_proj", Role::kDown, 256, 768, false}}}};
+    layer.blocks = {
+        {"qkv",
+         {{p + "self_attn.q_proj", Role::kQuery, 256, 256, false},
+          {p + "self_attn.k_proj", Role::kKey, 128, 256, false},
+          {p + "self_attn.v_proj", Role::kValue, 128, 256, false}}},
+        {"o", {{p + "self_attn.o_proj", Role::kOutput, 256, 256, false}}},
+        {"gate_up", {{p + "mlp.gate_proj", Role::kGate, 768, 256, false}, {p + "mlp.up_proj", Role::kUp, 768, 256, false}}},
+        {"down", {{p + "mlp.down_proj", Role::kDown, 256, 768, false}}}};
     model.layers.push_back(std::move(layer));
   }
   return model;
@@ -42,7 +43,8 @@ inline ModelSpec sample_model(std::int64_t layers = 4, bool tied = false) {
 
 // bfloat16 for every tensor.
 inline std::map<std::string, DType> sample_dtypes(const ModelSpec& model) {
-  std::map<std::string, DType> dtypes{{model.embedding, DType::kBF16}, {model.final_norm, DType::kBF16}, {model.head.weight(), DType::kBF16}};
+  std::map<std::string, DType> dtypes{
+      {model.embedding, DType::kBF16}, {model.final_norm, DType::kBF16}, {model.head.weight(), DType::kBF16}};
   for (const LayerSpec& layer : model.layers) {
     dtypes[layer.input_norm] = dtypes[layer.post_attention_norm] = DType::kBF16;
     for (const BlockSpec& block : layer.blocks)

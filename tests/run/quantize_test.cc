@@ -68,7 +68,8 @@ class Quantize : public testing::Test {
     run_on_threads(ranks, [&](Communicator& world) { run_rank(world, request); });
     std::string sums;
     for (const auto& entry : fs::recursive_directory_iterator(request.output))
-      if (entry.path().filename() == kManifestName) sums += entry.path().lexically_relative(request.output).string() + "\n" + read_text_file(entry.path());
+      if (entry.path().filename() == kManifestName)
+        sums += entry.path().lexically_relative(request.output).string() + "\n" + read_text_file(entry.path());
     verify_manifest(request.recipe.formats.size() == 1 ? request.output : request.output + "/" + request.recipe.formats.front());
     return sums;
   }
@@ -197,7 +198,8 @@ TEST_F(Quantize, FourBitsStayCloseToTheOriginal) {
       Grid grid = make_grid(world, 1);
       const auto backend = make_cpu_backend(1);
       Job job{world, grid, *backend};
-      const Evaluation result = evaluate(job, {quantized.spec, *quantized.source}, EvaluatedModel{original.spec, *original.source}, windows);
+      const Evaluation result =
+          evaluate(job, {quantized.spec, *quantized.source}, EvaluatedModel{original.spec, *original.source}, windows);
       if (world.rank() == 0) results.push_back(result);
     });
   }
