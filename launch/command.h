@@ -25,6 +25,7 @@ struct Command {
 std::span<const Command> commands();
 
 void run_quantize(CommandContext& context);
+void run_calibrate(CommandContext& context);
 void run_evaluate(CommandContext& context);
 
 }  // namespace mpiquant

@@ -64,10 +64,9 @@ options::options_description recipe_options() {
 
   options::options_description output("Output");
   output.add_options()  //
-      (
-          "format", options::value<Strings>()->composing(),
-          "gptq, compressed-tensors, gguf[:f32|f16|bf16|q8_0|q4_0|q4_1], dense[:CODEC]; several separated by commas (default: "
-          "gptq)")  //
+      ("format", options::value<Strings>()->composing(),
+       "gptq, compressed-tensors, gguf[:f32|f16|bf16|q8_0|q4_0|q4_1], dense[:CODEC]; several separated by commas (default: "
+       "gptq)")  //
       ("dense-dtype", options::value<std::string>(),
        "float32, float16 or bfloat16, of the dense format (default: the model's)")  //
       ("embedding-type", options::value<std::string>()->default_value(""),

@@ -24,7 +24,7 @@ ALLOWED = {
     "run": BELOW_MODEL | {"model", "text", "quant", "plan"},
     "launch": BELOW_MODEL | {"model", "text", "quant", "plan", "run"},
 }
-FORBIDDEN_FILES = {"plan": ("kernels/", "io/file", "io/hdf5", "io/safetensors", "io/gguf")}
+FORBIDDEN_FILES = {"plan": ("kernels/backend", "kernels/cpu/", "io/file", "io/hdf5", "io/safetensors", "io/gguf")}
 CATCH_ALL = ("launch/", "src/base/threads.cc", "src/comm/thread_comm.cc")
 FOLDERS = ("src", "io", "kernels", "launch")
 SUFFIXES = (".h", ".cc", ".cu", ".cuh")

@@ -1,0 +1,26 @@
+#include "launch/resources.h"
+
+#include <cstdlib>
+#include <vector>
+
+#include "src/base/error.h"
+
+namespace mpiquant {
+
+std::filesystem::path find_resource(const std::string& name) {
+  namespace fs = std::filesystem;
+  std::vector<fs::path> roots;
+  if (const char* home = std::getenv("MPIQUANT_HOME")) roots.emplace_back(home);
+  std::error_code failed;
+  const fs::path bin = fs::read_symlink("/proc/self/exe", failed).parent_path();
+  if (!failed) {
+    roots.push_back(bin.parent_path().parent_path());
+    roots.push_back(bin.parent_path() / "share" / "mpiquant");
+  }
+  for (const fs::path& root : roots)
+    if (fs::exists(root / name)) return root / name;
+  fail(ExitCode::kEnvironment,
+       "{} was not found beside the program (it comes with it) set MPIQUANT_HOME to the folder that holds it", name);
+}
+
+}  // namespace mpiquant
