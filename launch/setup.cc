@@ -5,18 +5,22 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <iostream>
+#include <optional>
+#include <string>
 
 #include "src/base/error.h"
 #include "src/base/log.h"
 #include "src/comm/collectives.h"
+#include "src/comm/launch_env.h"
 
 namespace mpiquant {
 
 options::options_description common_options() {
   options::options_description group("General");
   group.add_options()                                                                               //
-      ("threads", options::value<int>(), "threads of each rank (default: its share of the cores)")  //
+      ("threads", options::value<int>(), "threads of each rank (default: OMP_NUM_THREADS, else its share of the cores)")  //
       ("quiet,q", options::bool_switch(), "print warnings and errors only")                         //
       ("verbose,v", options::bool_switch(), "print more, from every rank")                          //
       ("help,h", options::bool_switch(), "print this page");
@@ -40,6 +44,12 @@ int thread_count(const options::variables_map& values, Communicator& world) {
     check(threads >= 1 && threads <= 4096, ExitCode::kUsage,
           "--threads {} (a rank has at least one thread) give a number from 1 to 4096", threads);
     return threads;
+  }
+  // What the launchers set; of a list of nested levels the first number counts.
+  if (const std::optional<std::string> given = process_env("OMP_NUM_THREADS")) {
+    int threads = 0;
+    std::from_chars(given->data(), given->data() + given->size(), threads);
+    if (threads >= 1 && threads <= 4096) return threads;
   }
   cpu_set_t cores;
   CPU_ZERO(&cores);

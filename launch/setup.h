@@ -14,7 +14,7 @@ options::options_description common_options();
 // Starts logging as they say.
 void apply_common(const options::variables_map& values, int rank);
 
-// Threads of this rank: --threads, else its share of the cores it may run on. Collective.
+// Threads of this rank: --threads, else OMP_NUM_THREADS, else its share of the cores it may run on. Collective.
 int thread_count(const options::variables_map& values, Communicator& world);
 
 // Prints the help of a command on rank 0 when --help is given.
