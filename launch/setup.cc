@@ -19,10 +19,10 @@ namespace mpiquant {
 
 options::options_description common_options() {
   options::options_description group("General");
-  group.add_options()                                                                               //
+  group.add_options()                                                                                                     //
       ("threads", options::value<int>(), "threads of each rank (default: OMP_NUM_THREADS, else its share of the cores)")  //
-      ("quiet,q", options::bool_switch(), "print warnings and errors only")                         //
-      ("verbose,v", options::bool_switch(), "print more, from every rank")                          //
+      ("quiet,q", options::bool_switch(), "print warnings and errors only")                                               //
+      ("verbose,v", options::bool_switch(), "print more, from every rank")                                                //
       ("help,h", options::bool_switch(), "print this page");
   return group;
 }

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# launch/local.sh returns the program's exit codes, maps deaths by signal to 6 and passes SIGTERM on as SIGUSR2.
+# usage: local_test.sh SOURCE_DIR
+set -uo pipefail
+local_sh=$1/launch/local.sh
+export MPIQUANT_BIN=$1/tests/launch/stand_in.sh
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+failures=0
+
+expect() { # WHAT WANTED GOT
+  [ "$2" = "$3" ] && return
+  echo "FAILED: $1: wanted '$2', got '$3'"
+  cat "$output"
+  failures=$((failures + 1))
+}
+
+for code in 0 1 2 3 4 5 6 75; do
+  "$local_sh" --ranks 2 exit $code >"$output" 2>&1
+  expect "exit code $code" $code $?
+done
+"$local_sh" --ranks 2 exit 42 >"$output" 2>&1
+expect "a code that is not the program's" 6 $?
+for signal in KILL SEGV; do
+  "$local_sh" --ranks 2 die $signal >"$output" 2>&1
+  expect "death of a rank by $signal" 6 $?
+done
+
+"$local_sh" --ranks 3 --threads 1 threads >"$output" 2>&1
+expect "threads" "3" "$(grep -c 'threads 1$' "$output")"
+
+"$local_sh" --ranks 2 wait 60 >"$output" 2>&1 &
+job=$!
+for ((i = 0; i < 300; ++i)); do
+  [ "$(grep -c waits "$output")" -ne 2 ] || break
+  sleep 0.1
+done
+kill -TERM $job
+wait $job
+expect "SIGTERM" 75 $?
+
+"$local_sh" >"$output" 2>&1
+expect "no command" 2 $?
+"$local_sh" --ranks 0 threads >"$output" 2>&1
+expect "no ranks" 2 $?
+MPIQUANT_BIN=/nonexistent "$local_sh" threads >"$output" 2>&1
+expect "no program" 2 $?
+[ $failures -eq 0 ]
