@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "src/base/error.h"
+#include "src/base/tensor.h"
 #include "src/plan/recipe.h"
 
 namespace mpiquant {
