@@ -26,6 +26,6 @@ if [ $conformance = yes ]; then
   # What the readers cache (compiled extensions, configurations) stays in the clone.
   mkdir -p .venv/cache
   env XDG_CACHE_HOME="$PWD/.venv/cache" HF_HOME="$PWD/.venv/cache/huggingface" TORCH_EXTENSIONS_DIR="$PWD/.venv/cache/torch" \
-    .venv/bin/python -m pytest -q tests/conformance -o cache_dir=.venv/cache/pytest
+    .venv/bin/python -m pytest -q tests/conformance
 fi
 part "all tests passed"
