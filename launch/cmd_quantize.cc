@@ -62,6 +62,7 @@ void run_quantize(CommandContext& context) {
     request.force = switch_value(values, "force", false);
     request.max_fallbacks = values["max-fallbacks"].as<std::int64_t>();
     request.recipe = read_recipe(values);
+    grid_shape(world.size(), request.recipe.stages);
     model = open_model(request.model);
     check_output_apart(request.output, model.directory);
     check_output_free(request.output, request.force);

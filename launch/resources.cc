@@ -3,11 +3,9 @@
 #include <cstdlib>
 #include <vector>
 
-#include "src/base/error.h"
-
 namespace mpiquant {
 
-std::filesystem::path find_resource(const std::string& name) {
+std::optional<std::filesystem::path> find_resource(const std::string& name) {
   namespace fs = std::filesystem;
   std::vector<fs::path> roots;
   if (const char* home = std::getenv("MPIQUANT_HOME")) roots.emplace_back(home);
@@ -19,8 +17,7 @@ std::filesystem::path find_resource(const std::string& name) {
   }
   for (const fs::path& root : roots)
     if (fs::exists(root / name)) return root / name;
-  fail(ExitCode::kEnvironment,
-       "{} was not found beside the program (it comes with it) set MPIQUANT_HOME to the folder that holds it", name);
+  return std::nullopt;
 }
 
 }  // namespace mpiquant

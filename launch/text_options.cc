@@ -45,7 +45,7 @@ CalibrationText read_text(const options::variables_map& values, Strings files, S
   sources.strings = std::move(strings);
   sources.field = values["field"].as<std::string>();
   sources.python = values["python"].as<std::string>();
-  sources.helper = find_resource("scripts/hf_text.py").string();
+  sources.helper = find_resource("scripts/hf_text.py").value_or("").string();
   sources.model = model.directory;
   return read_calibration_text(sources);
 }
@@ -96,7 +96,10 @@ CalibrationSet calibration_set(const options::variables_map& values, const Model
       check_tokens(set.samples, limits, store);
       return set;
     }
-    files.push_back(find_resource(kBundledText).string());
+    const auto bundled = find_resource(kBundledText);
+    check(bundled.has_value(), ExitCode::kUsage,
+          "no --calibration is given, and the bundled text was not found beside the program (GPTQ needs text) give a file");
+    files.push_back(bundled->string());
     log_warning("no --calibration is given: the bundled text is used, which is good for a try only");
   }
   const CalibrationText text = read_text(values, std::move(files), strings, model);

@@ -10,6 +10,7 @@
 #include "src/base/hash.h"
 #include "src/base/log.h"
 #include "src/base/version.h"
+#include "src/model/weights.h"
 #include "src/quant/method.h"
 #include "src/run/identity.h"
 #include "src/run/model_input.h"
@@ -98,7 +99,7 @@ void write_slabs(Job& job, const Plan& plan, const TensorSource& source, OutputF
       const auto& tensor = plan.files[static_cast<std::size_t>(slab.output)][static_cast<std::size_t>(slab.file)]
                                .tensors[static_cast<std::size_t>(slab.tensor)];
       files.write_slab(slab, [&](std::int64_t begin, std::int64_t end, std::span<float> out) {
-        source.read_rows(tensor.source, begin, end, out);
+        load_rows(source, tensor.source, static_cast<std::int64_t>(out.size()) / (end - begin), begin, end, out);
       });
     }
   });

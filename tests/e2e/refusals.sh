@@ -53,9 +53,9 @@ copy
 # The last bytes of the second shard become NaNs.
 size=$(stat -c %s "$folder/model/model-00002-of-00002.safetensors")
 printf '\xff\x7f' | dd of="$folder/model/model-00002-of-00002.safetensors" bs=1 seek=$((size - 2)) conv=notrunc status=none
-refused "NaN in a weight" 3 "model.layers" "${quantize[@]}"
+refused "NaN in a weight" 3 "model\." "${quantize[@]}"
 copy; printf 'too little' >"$folder/short.txt"
-refused "too little text" 3 "short" quantize "$folder/model" --calibration "$folder/short.txt" --seqlen 64 --output "$folder/out"
+refused "too little text" 3 "window of 64" quantize "$folder/model" --calibration "$folder/short.txt" --seqlen 64 --output "$folder/out"
 printf 'bad \xff\xfe text' >"$folder/latin.txt"
 refused "invalid UTF-8" 3 "UTF-8" quantize "$folder/model" --calibration "$folder/latin.txt" --seqlen 64 --output "$folder/out"
 : >"$folder/empty.txt"
