@@ -55,8 +55,8 @@ void run_evaluate(CommandContext& context) {
     if (help) return;
     apply_common(values, world.rank());
     check(values.count("model") != 0, ExitCode::kUsage, "MODEL is missing (see mpiquant evaluate --help)");
-    model = open_model(values["model"].as<std::string>());
-    if (values.count("reference") != 0) reference = open_model(values["reference"].as<std::string>());
+    model = open_readable_model(values["model"].as<std::string>());
+    if (values.count("reference") != 0) reference = open_readable_model(values["reference"].as<std::string>());
   });
   if (help) return;
   const int threads = thread_count(values, world);

@@ -1,7 +1,11 @@
 #include "src/run/model_input.h"
 
+#include <filesystem>
+
 #include "io/hf_cache.h"
+#include "io/quantized_source.h"
 #include "io/safetensors_source.h"
+#include "src/base/log.h"
 #include "src/model/config.h"
 
 namespace mpiquant {
@@ -20,6 +24,21 @@ ModelInput open_model(const std::string& argument) {
   input.name = location.name;
   input.source = std::make_unique<SafetensorsSource>(location.directory);
   input.spec = read_model(location.directory, *input.source);
+  return input;
+}
+
+ModelInput open_readable_model(const std::string& argument) {
+  namespace fs = std::filesystem;
+  const bool is_file = fs::is_regular_file(argument);
+  const ModelLocation location = resolve_model(is_file ? fs::absolute(argument).parent_path().string() : argument);
+  PlainModel plain = open_plain_model(is_file ? argument : location.directory);
+  ModelInput input;
+  input.directory = location.directory;
+  input.name = location.name;
+  input.source = std::move(plain.source);
+  input.spec = parse_config(plain.config, DType::kF32);
+  for (const std::string& unused : check_tensors(input.spec, *input.source))
+    warn_line("{}: {} is not used", location.name, unused);
   return input;
 }
 

@@ -20,8 +20,12 @@ struct ModelInput {
   std::map<std::string, DType> dtypes() const;  // of all float tensors, by name
 };
 
-// Throws (input error) when it is not found, damaged, or of an unsupported architecture.
+// A model with float weights, to be quantized. Throws (input error) when it is not found, damaged, quantized already, or of an
+// unsupported architecture.
 ModelInput open_model(const std::string& argument);
+
+// A model in any form that is read here, quantized ones and GGUF files included, with decoded weights.
+ModelInput open_readable_model(const std::string& argument);
 
 // Content hash of all tensors, each rank hashing a share. Collective over the job.
 std::string shared_content_hash(Job& job, const TensorSource& source);
