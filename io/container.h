@@ -96,6 +96,8 @@ class Container {
   virtual void check(const OutputSpec& output, const ModelSpec& model) const = 0;
   // True if the last group of a row may be shorter than group_size.
   virtual bool takes_ragged_groups() const { return false; }
+  // True if its readers take groups of so many columns (-1: whole rows).
+  virtual bool takes_group_size(std::int64_t) const { return true; }
   // What the user should know of this output's readers, a line each; nothing for a plain output.
   virtual std::vector<std::string> notes(const OutputSpec&, const ModelSpec&) const { return {}; }
   // The stored type of scales for a model.

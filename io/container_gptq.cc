@@ -24,10 +24,11 @@ class GptqContainer final : public Container {
   void check(const OutputSpec& output, const ModelSpec& model) const override {
     for (const LinearChoice& choice : output.linears) {
       const LinearSpec& linear = choice.linear;
-      mpiquant::check(linear.cols % 32 == 0 && linear.rows % 32 == 0, ExitCode::kUsage,
-                      "{} is {} x {} (GPTQ packs 32 rows and 32 columns at a time); leave it dense with a rule or --ragged dense, or "
-                      "use the dense container",
-                      linear.module, linear.rows, linear.cols);
+      mpiquant::check(
+          linear.cols % 32 == 0 && linear.rows % 32 == 0, ExitCode::kUsage,
+          "{} is {} x {} (GPTQ packs 32 rows and 32 columns at a time); leave it dense with a rule or --ragged dense, or "
+          "use the dense container",
+          linear.module, linear.rows, linear.cols);
       const int bits = choice.codec.bits;
       mpiquant::check(bits == 2 || bits == 3 || bits == 4 || bits == 8, ExitCode::kUsage,
                       "{} is to have {} bits (GPTQ holds 2, 3, 4 or 8)", linear.module, bits);
@@ -35,7 +36,7 @@ class GptqContainer final : public Container {
     check_int_groups(output, name());
     for (const LinearChoice& choice : output.linears) {
       const std::int64_t group = choice.codec.group_size;
-      mpiquant::check(group == -1 || std::ranges::find(kGroupSizes, group) != kGroupSizes.end(), ExitCode::kUsage,
+      mpiquant::check(takes_group_size(group), ExitCode::kUsage,
                       "{} has group size {}, which GPTQ kernels do not take; use -1 or one of {}", choice.linear.module, group,
                       fmt::join(kGroupSizes, ", "));
     }
@@ -44,6 +45,10 @@ class GptqContainer final : public Container {
 
   std::vector<std::string> notes(const OutputSpec& output, const ModelSpec& model) const override {
     return gptq_notes(output, model);
+  }
+
+  bool takes_group_size(std::int64_t group) const override {
+    return group == -1 || std::ranges::find(kGroupSizes, group) != kGroupSizes.end();
   }
 
   DType scale_dtype(const ModelSpec&) const override { return DType::kF16; }
@@ -73,8 +78,8 @@ class GptqContainer final : public Container {
     std::memcpy(out.data(), linear.g_idx.data(), out.size());
   }
 
-  void write_dense(const OutputSpec& output, const ModelSpec&, const TensorPlan& plan, std::int64_t row_begin, std::int64_t row_end,
-                   const RowReader& read, std::span<std::byte> out) const override {
+  void write_dense(const OutputSpec& output, const ModelSpec&, const TensorPlan& plan, std::int64_t row_begin,
+                   std::int64_t row_end, const RowReader& read, std::span<std::byte> out) const override {
     const DenseChoice& tensor = dense_of(output, plan.name);
     write_float_rows(stored_dtype(output, tensor), row_elements(tensor), row_begin, row_end, read, out);
   }
@@ -86,8 +91,9 @@ class GptqContainer final : public Container {
 
   std::vector<TextFile> metadata(const OutputSpec& output, const RunFacts& facts) const override {
     const Json config = gptq_config(output, facts);
-    return repository_files(output, facts, layout(output, facts),
-                            {.dtype = std::nullopt, .quantization = config, .extra = {{"quantize_config.json", config.dump(2) + "\n"}}});
+    return repository_files(
+        output, facts, layout(output, facts),
+        {.dtype = std::nullopt, .quantization = config, .extra = {{"quantize_config.json", config.dump(2) + "\n"}}});
   }
 
  private:

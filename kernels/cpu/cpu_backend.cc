@@ -21,7 +21,9 @@ constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector r
 }  // namespace
 
 std::string CpuBackend::identity() const {
-  return fmt::format("cpu kernels 1, {}, core {}", openblas_get_config(), openblas_get_corename());
+  // openblas_get_config assembles its answer in place, so it is asked once for all threads.
+  static const std::string text = fmt::format("cpu kernels 1, {}, core {}", openblas_get_config(), openblas_get_corename());
+  return text;
 }
 
 BackendBuffer CpuBackend::allocate(std::size_t bytes) {

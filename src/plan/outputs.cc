@@ -80,10 +80,11 @@ void apply_rule(const Recipe& recipe, const LinearSpec& linear, LinearChoice& ch
   }
 }
 
-std::int64_t largest_group(std::int64_t cols, std::int64_t at_most) {
-  std::int64_t group = std::min(cols, at_most);
-  while (cols % group != 0) --group;
-  return group;
+// The largest group up to at_most that divides cols and that the container takes; -1 (whole rows) if there is none.
+std::int64_t largest_group(const Container& container, std::int64_t cols, std::int64_t at_most) {
+  for (std::int64_t group = std::min(cols, at_most); group > 1; --group)
+    if (cols % group == 0 && container.takes_group_size(group)) return group;
+  return -1;
 }
 
 // Groups that do not divide K: as the recipe says, or an error that names what fits.
@@ -98,7 +99,7 @@ void settle_ragged(const Recipe& recipe, const FormatChoice& format, const std::
     choice.codec.group_size = group;
     check(linear.cols % choice.codec.group_of(linear.cols) == 0, ExitCode::kUsage,
           "--ragged {}={}: {} has {} columns, which {} does not divide (readers of {} take whole groups only) use at most {}",
-          pattern, group, linear.module, linear.cols, group, label, largest_group(linear.cols, group));
+          pattern, group, linear.module, linear.cols, group, label, largest_group(*format.container, linear.cols, group));
     notes.push_back(fmt::format("{}: {} uses groups of {} (its {} columns are not a multiple of the recipe's group)", label,
                                 linear.module, group, linear.cols));
     return;
@@ -114,8 +115,9 @@ void settle_ragged(const Recipe& recipe, const FormatChoice& format, const std::
          "group_size {} does not divide the {} columns of {} (readers of {} take whole groups only) use --group-size {}, or "
          "--ragged {}={}, "
          "or --ragged dense to leave it unquantized",
-         choice.codec.group_size, linear.cols, linear.module, label, largest_group(linear.cols, choice.codec.group_size),
-         linear.module, largest_group(linear.cols, choice.codec.group_size));
+         choice.codec.group_size, linear.cols, linear.module, label,
+         largest_group(*format.container, linear.cols, choice.codec.group_size), linear.module,
+         largest_group(*format.container, linear.cols, choice.codec.group_size));
   fail(ExitCode::kUsage,
        "blocks of {} do not divide the {} columns of {} (the type of {} is made of such blocks) use --ragged dense to leave it "
        "unquantized",

@@ -157,6 +157,9 @@ void quantize(Job& job, const QuantizeRequest& request, const ModelInput& model)
   const std::vector<TensorRecord> records = gather_records(job.world, pipeline.records());
   std::vector<std::string> found = notes;
   for (std::string& fallback : fallbacks(records)) found.push_back(std::move(fallback));
+  for (const OutputSpec& output : outputs)
+    for (const std::string& note : find_container(output.container).notes(output, model.spec))
+      info_line("{}: {}", output.label, note);
   collectively(job.world, [&] { check_fallbacks(found, request.max_fallbacks); });
   {
     const PhaseTimer timer(report, "publish");

@@ -71,20 +71,20 @@ TEST(Recipe, DenseRulesMoveALinearToTheFloats) {
 
 TEST(Recipe, RaggedGroupsAreRefusedWithTheLargestThatFits) {
   Recipe recipe;
-  recipe.group_size = 192;  // divides the 768 columns of down_proj only
+  recipe.rules = {parse_rule("*down_proj:group_size=512")};  // does not divide its 768 columns
   ModelSpec model = sample_model();
   const std::string message = usage_error(recipe, model);
-  EXPECT_THAT(message, HasSubstr("--group-size 128"));
+  EXPECT_THAT(message, HasSubstr("--group-size 256"));
   recipe.ragged_dense = true;
   std::vector<std::string> notes;
   const auto outputs = resolve(recipe, model, &notes);
-  EXPECT_EQ(outputs[0].linears.size(), 4U);
-  EXPECT_EQ(notes.size(), 4U * 6U);
+  EXPECT_EQ(outputs[0].linears.size(), 4U * 6U);
+  EXPECT_EQ(notes.size(), 4U);
   recipe.ragged_dense = false;
   recipe.ragged_groups = {{"*", 64}};
   const auto grouped = resolve(recipe, model);
   for (const LinearChoice& choice : grouped.front().linears)
-    EXPECT_EQ(choice.codec.group_size, choice.linear.cols == 768 ? 192 : 64);
+    EXPECT_EQ(choice.codec.group_size, choice.linear.cols == 768 ? 64 : 128);
 }
 
 TEST(Recipe, TheDenseContainerTakesRaggedGroups) {

@@ -174,7 +174,7 @@ TEST_F(Quantize, AnExistingOutputIsKept) {
 TEST_F(Quantize, AFailureLeavesNothingBehind) {
   QuantizeRequest bad = request("out");
   bad.max_fallbacks = 0;
-  bad.recipe.group_size = 192;  // does not divide 256 columns
+  bad.recipe.rules = {parse_rule("*down_proj:group_size=512")};
   bad.recipe.ragged_dense = true;
   try {
     run(bad, 3);
