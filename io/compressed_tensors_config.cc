@@ -91,7 +91,8 @@ std::vector<std::string> compressed_tensors_notes(const OutputSpec& output, cons
   };
   for (const LayerSpec& layer : model.layers)
     for (const BlockSpec& block : layer.blocks)
-      if (std::ranges::any_of(block.linears, [&](const LinearSpec& l) { return codec_of(l) != codec_of(block.linears.front()); })) {
+      if (std::ranges::any_of(block.linears,
+                              [&](const LinearSpec& l) { return codec_of(l) != codec_of(block.linears.front()); })) {
         notes.push_back("compressed-tensors: linears that share an input differ; vLLM, which fuses them, cannot load that");
         return notes;
       }

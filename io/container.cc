@@ -14,7 +14,7 @@ namespace mpiquant {
 
 std::span<const Container* const> containers() {
   static const std::array<const Container*, 4> table = {&gptq_container(), &compressed_tensors_container(), &gguf_container(),
-                                                          &dense_container()};
+                                                        &dense_container()};
   return table;
 }
 

@@ -7,12 +7,6 @@
 
 namespace mpiquant {
 
-const LinearChoice& linear_of(const OutputSpec& output, std::string_view module) {
-  for (const LinearChoice& choice : output.linears)
-    if (choice.linear.module == module) return choice;
-  fail(ExitCode::kInternal, "internal error: output {} has no quantized linear {}", output.label, module);
-}
-
 const DenseChoice& dense_of(const OutputSpec& output, std::string_view name) {
   for (const DenseChoice& choice : output.dense)
     if (choice.name == name) return choice;
@@ -42,17 +36,18 @@ void write_float_rows(DType stored, std::int64_t elements, std::int64_t row_begi
 }
 
 void check_int_groups(const OutputSpec& output, std::string_view container) {
-  check(!output.linears.empty(), ExitCode::kUsage, "{} would hold no quantized linear (its readers expect some); use the dense container",
-        output.label);
+  check(!output.linears.empty(), ExitCode::kUsage,
+        "{} would hold no quantized linear (its readers expect some); use the dense container", output.label);
   for (const LinearChoice& choice : output.linears) {
     const std::string& module = choice.linear.module;
     const std::int64_t group = choice.codec.group_size;
-    check(choice.codec.kind == CodecKind::kInt, ExitCode::kUsage, "{} is to have the codec {}, which {} does not hold; use gguf", module,
-          to_string(choice.codec), container);
+    check(choice.codec.kind == CodecKind::kInt, ExitCode::kUsage, "{} is to have the codec {}, which {} does not hold; use gguf",
+          module, to_string(choice.codec), container);
     check(group == -1 || group > 0, ExitCode::kUsage, "{} has group size {}; use -1 or a positive number", module, group);
     check(group == -1 || choice.linear.cols % group == 0, ExitCode::kUsage,
-          "group size {} does not divide the {} columns of {} (readers of {} take whole groups only); use a divisor or --ragged dense", group,
-          choice.linear.cols, module, container);
+          "group size {} does not divide the {} columns of {} (readers of {} take whole groups only); use a divisor or --ragged "
+          "dense",
+          group, choice.linear.cols, module, container);
   }
 }
 

@@ -9,8 +9,7 @@
 
 namespace mpiquant {
 
-// The linear of an output that has a codec, by module, or the float tensor by its name in the output. Internal error if absent.
-const LinearChoice& linear_of(const OutputSpec& output, std::string_view module);
+// The float tensor of an output, by its name there. Internal error if absent.
 const DenseChoice& dense_of(const OutputSpec& output, std::string_view name);
 
 // Elements of one row of a float tensor; 1 for a vector.

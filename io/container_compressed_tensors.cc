@@ -21,14 +21,16 @@ class CompressedTensorsContainer final : public Container {
     check_int_groups(output, name());
     for (const LinearChoice& choice : output.linears) {
       const int bits = choice.codec.bits;
-      mpiquant::check(bits == 2 || bits == 4 || bits == 8, ExitCode::kUsage,
-                      "{} is to have {} bits (readers of compressed-tensors agree on 2, 4 and 8 only: releases before 0.18 pack other "
-                      "widths differently); use --bits 4, or the gptq format",
-                      choice.linear.module, bits);
-      mpiquant::check(!choice.has_g_idx, ExitCode::kUsage,
-                      "{} is to have groups in activation order (compressed-tensors no longer reads them); use --act-order static, or "
-                      "the gptq format",
-                      choice.linear.module);
+      mpiquant::check(
+          bits == 2 || bits == 4 || bits == 8, ExitCode::kUsage,
+          "{} is to have {} bits (readers of compressed-tensors agree on 2, 4 and 8 only: releases before 0.18 pack other "
+          "widths differently); use --bits 4, or the gptq format",
+          choice.linear.module, bits);
+      mpiquant::check(
+          !choice.has_g_idx, ExitCode::kUsage,
+          "{} is to have groups in activation order (compressed-tensors no longer reads them); use --act-order static, or "
+          "the gptq format",
+          choice.linear.module);
     }
     check_tied_head(output, model, name());
   }
@@ -70,8 +72,8 @@ class CompressedTensorsContainer final : public Container {
     std::memcpy(out.data(), shape.data(), out.size());
   }
 
-  void write_dense(const OutputSpec& output, const ModelSpec&, const TensorPlan& plan, std::int64_t row_begin, std::int64_t row_end,
-                   const RowReader& read, std::span<std::byte> out) const override {
+  void write_dense(const OutputSpec& output, const ModelSpec&, const TensorPlan& plan, std::int64_t row_begin,
+                   std::int64_t row_end, const RowReader& read, std::span<std::byte> out) const override {
     const DenseChoice& tensor = dense_of(output, plan.name);
     write_float_rows(tensor.dtype, row_elements(tensor), row_begin, row_end, read, out);
   }

@@ -51,8 +51,8 @@ class DenseContainer final : public Container {
     });
   }
 
-  void write_dense(const OutputSpec& output, const ModelSpec&, const TensorPlan& plan, std::int64_t row_begin, std::int64_t row_end,
-                   const RowReader& read, std::span<std::byte> out) const override {
+  void write_dense(const OutputSpec& output, const ModelSpec&, const TensorPlan& plan, std::int64_t row_begin,
+                   std::int64_t row_end, const RowReader& read, std::span<std::byte> out) const override {
     write_float_rows(output.dense_dtype, row_elements(dense_of(output, plan.name)), row_begin, row_end, read, out);
   }
 

@@ -4,8 +4,8 @@
 
 namespace mpiquant {
 
-// Decoded weights under their original names, every float tensor in one dtype (OutputSpec::dense_dtype). Takes every codec, ragged
-// last groups and groups in activation order.
+// Decoded weights under their original names, every float tensor in one dtype (OutputSpec::dense_dtype). Takes every codec,
+// ragged last groups and groups in activation order.
 const Container& dense_container();
 
 }  // namespace mpiquant

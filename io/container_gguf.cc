@@ -68,8 +68,8 @@ class GgufContainer final : public Container {
     named_type(output.gguf_type, "GGUF type");
     for (const LinearChoice& choice : output.linears) {
       mpiquant::check(ggml_type_of(choice.codec.kind).has_value(), ExitCode::kUsage,
-                      "{} is to have the codec {}, which is no GGUF type; use gguf:q8_0, gguf:q4_0 or gguf:q4_1", choice.linear.module,
-                      to_string(choice.codec));
+                      "{} is to have the codec {}, which is no GGUF type; use gguf:q8_0, gguf:q4_0 or gguf:q4_1",
+                      choice.linear.module, to_string(choice.codec));
       mpiquant::check(choice.linear.cols % choice.codec.group_size == 0, ExitCode::kUsage,
                       "the {} columns of {} are not whole blocks of {} (GGUF has no ragged blocks); use --ragged dense",
                       choice.linear.cols, choice.linear.module, choice.codec.group_size);
@@ -80,13 +80,15 @@ class GgufContainer final : public Container {
     for (const DenseChoice& choice : output.dense) {
       const GgmlTypeInfo& type = info(type_of(output, choice));
       mpiquant::check(choice.shape.back() % type.block == 0, ExitCode::kUsage,
-                      "the {} columns of {} are not whole blocks of {}; use a float type for it", choice.shape.back(), choice.name, type.name);
+                      "the {} columns of {} are not whole blocks of {}; use a float type for it", choice.shape.back(),
+                      choice.name, type.name);
     }
     const bool head_tensor = std::ranges::any_of(output.dense, [&](const auto& c) { return c.name == model.head.weight(); });
-    mpiquant::check(output.output_type.empty() || head_tensor, ExitCode::kUsage,
-                    "--output-type {} has no tensor to apply to (the head is tied to the embeddings, or --lm-head quantizes it); use "
-                    "--embedding-type or --untie",
-                    output.output_type);
+    mpiquant::check(
+        output.output_type.empty() || head_tensor, ExitCode::kUsage,
+        "--output-type {} has no tensor to apply to (the head is tied to the embeddings, or --lm-head quantizes it); use "
+        "--embedding-type or --untie",
+        output.output_type);
   }
 
   std::vector<std::string> notes(const OutputSpec&, const ModelSpec& model) const override { return gguf_notes(model); }
@@ -141,7 +143,8 @@ class GgufContainer final : public Container {
     std::vector<float> values(static_cast<std::size_t>(elements));
     for (std::int64_t row = row_begin; row < row_end; ++row) {
       source(row, row + 1, values);
-      encode_ggml_row(ggml_codec(type)->kind, values, out.subspan(static_cast<std::size_t>(row - row_begin) * row_bytes, row_bytes));
+      encode_ggml_row(ggml_codec(type)->kind, values,
+                      out.subspan(static_cast<std::size_t>(row - row_begin) * row_bytes, row_bytes));
     }
   }
 
@@ -167,7 +170,8 @@ class GgufContainer final : public Container {
   static GgmlType type_of(const OutputSpec& output, const DenseChoice& choice) {
     if (choice.shape.size() < 2) return GgmlType::kF32;
     const std::string name = stored_name(choice.name);
-    if (name == "token_embd.weight" && !output.embedding_type.empty()) return named_type(output.embedding_type, "--embedding-type");
+    if (name == "token_embd.weight" && !output.embedding_type.empty())
+      return named_type(output.embedding_type, "--embedding-type");
     if (name == "output.weight" && !output.output_type.empty()) return named_type(output.output_type, "--output-type");
     const GgmlType type = named_type(output.gguf_type, "GGUF type");
     return is_float_type(type) ? type : float_type(choice.dtype);
@@ -182,7 +186,9 @@ class GgufContainer final : public Container {
                         choice.linear.module,
                         "weight"});
     for (const DenseChoice& choice : output.dense)
-      placed.push_back({{.name = stored_name(choice.name), .type = type_of(output, choice), .dims = {choice.shape.rbegin(), choice.shape.rend()}},
+      placed.push_back({{.name = stored_name(choice.name),
+                         .type = type_of(output, choice),
+                         .dims = {choice.shape.rbegin(), choice.shape.rend()}},
                         choice.source,
                         ""});
     if (model.rope.type == RopeType::kLlama3)
@@ -207,7 +213,8 @@ class GgufContainer final : public Container {
       for (std::int64_t first = begin - begin % head_dim; first < end; first += head_dim) {
         read(first, first + head_dim, head);
         for (std::int64_t row = std::max(begin, first); row < std::min(end, first + head_dim); ++row)
-          std::copy_n(head.begin() + (unpermuted_row(row, head_dim) - first) * elements, elements, out.begin() + (row - begin) * elements);
+          std::copy_n(head.begin() + (unpermuted_row(row, head_dim) - first) * elements, elements,
+                      out.begin() + (row - begin) * elements);
       }
     };
   }

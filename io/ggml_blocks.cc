@@ -85,16 +85,21 @@ std::optional<CodecSpec> ggml_codec(GgmlType type) {
   return std::nullopt;
 }
 
-void pack_ggml_row(CodecKind kind, std::span<const std::uint8_t> codes, std::span<const GroupParams> params, std::span<std::byte> out) {
+void pack_ggml_row(CodecKind kind, std::span<const std::uint8_t> codes, std::span<const GroupParams> params,
+                   std::span<std::byte> out) {
   const std::size_t bytes = block_bytes(kind);
-  expect(codes.size() == params.size() * kBlock && out.size() == params.size() * bytes, "{} codes in {} bytes", codes.size(), out.size());
+  expect(codes.size() == params.size() * kBlock && out.size() == params.size() * bytes, "{} codes in {} bytes", codes.size(),
+         out.size());
   for (std::size_t b = 0; b < params.size(); ++b) pack_block(kind, codes.data() + b * kBlock, params[b], out.data() + b * bytes);
 }
 
-void unpack_ggml_row(CodecKind kind, std::span<const std::byte> row, std::span<std::uint8_t> codes, std::span<GroupParams> params) {
+void unpack_ggml_row(CodecKind kind, std::span<const std::byte> row, std::span<std::uint8_t> codes,
+                     std::span<GroupParams> params) {
   const std::size_t bytes = block_bytes(kind);
-  expect(codes.size() == params.size() * kBlock && row.size() == params.size() * bytes, "{} codes in {} bytes", codes.size(), row.size());
-  for (std::size_t b = 0; b < params.size(); ++b) unpack_block(kind, row.data() + b * bytes, codes.data() + b * kBlock, params[b]);
+  expect(codes.size() == params.size() * kBlock && row.size() == params.size() * bytes, "{} codes in {} bytes", codes.size(),
+         row.size());
+  for (std::size_t b = 0; b < params.size(); ++b)
+    unpack_block(kind, row.data() + b * bytes, codes.data() + b * kBlock, params[b]);
 }
 
 void encode_ggml_row(CodecKind kind, std::span<const float> values, std::span<std::byte> out) {

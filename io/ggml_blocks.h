@@ -18,8 +18,10 @@ std::optional<GgmlType> ggml_type_of(CodecKind kind);
 std::optional<CodecSpec> ggml_codec(GgmlType type);
 
 // One row: codes [cols], params [cols / 32] → stored bytes, and back.
-void pack_ggml_row(CodecKind kind, std::span<const std::uint8_t> codes, std::span<const GroupParams> params, std::span<std::byte> out);
-void unpack_ggml_row(CodecKind kind, std::span<const std::byte> row, std::span<std::uint8_t> codes, std::span<GroupParams> params);
+void pack_ggml_row(CodecKind kind, std::span<const std::uint8_t> codes, std::span<const GroupParams> params,
+                   std::span<std::byte> out);
+void unpack_ggml_row(CodecKind kind, std::span<const std::byte> row, std::span<std::uint8_t> codes,
+                     std::span<GroupParams> params);
 
 // One row of floats rounded to nearest as ggml does without importance: the same bytes.
 void encode_ggml_row(CodecKind kind, std::span<const float> values, std::span<std::byte> out);

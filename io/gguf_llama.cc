@@ -74,7 +74,8 @@ std::vector<float> rope_freqs(const ModelSpec& model) {
   const double context = static_cast<double>(rope.original_context);
   std::vector<float> factors;
   for (std::int64_t i = 0; i < model.head_dim / 2; ++i) {
-    const double wavelength = 2 * std::numbers::pi * std::pow(rope.theta, 2.0 * static_cast<double>(i) / static_cast<double>(model.head_dim));
+    const double wavelength =
+        2 * std::numbers::pi * std::pow(rope.theta, 2.0 * static_cast<double>(i) / static_cast<double>(model.head_dim));
     double factor = 1;
     if (wavelength > context / rope.low_freq_factor) {
       factor = rope.factor;

@@ -18,20 +18,13 @@ namespace {
 // general.file_type of files whose linears are of one type (include/llama.h, llama_ftype).
 std::uint32_t file_type(GgmlType type) {
   switch (type) {
-    case GgmlType::kF32:
-      return 0;
-    case GgmlType::kF16:
-      return 1;
-    case GgmlType::kQ4_0:
-      return 2;
-    case GgmlType::kQ4_1:
-      return 3;
-    case GgmlType::kQ8_0:
-      return 7;
-    case GgmlType::kBF16:
-      return 32;
-    default:
-      fail(ExitCode::kInternal, "internal error: no file type for {}", info(type).name);
+    case GgmlType::kF32: return 0;
+    case GgmlType::kF16: return 1;
+    case GgmlType::kQ4_0: return 2;
+    case GgmlType::kQ4_1: return 3;
+    case GgmlType::kQ8_0: return 7;
+    case GgmlType::kBF16: return 32;
+    default: fail(ExitCode::kInternal, "internal error: no file type for {}", info(type).name);
   }
 }
 
@@ -53,7 +46,8 @@ double parameter_count(const ModelSpec& model) {
   for (const LayerSpec& layer : model.layers) {
     count += 2 * static_cast<double>(model.hidden);
     for (const BlockSpec& block : layer.blocks)
-      for (const LinearSpec& linear : block.linears) count += of(linear.rows, linear.cols) + (linear.has_bias ? static_cast<double>(linear.rows) : 0);
+      for (const LinearSpec& linear : block.linears)
+        count += of(linear.rows, linear.cols) + (linear.has_bias ? static_cast<double>(linear.rows) : 0);
   }
   return count;
 }
@@ -169,9 +163,12 @@ std::vector<std::string> gguf_notes(const ModelSpec& model) {
   std::vector<std::string> notes;
   const RopeSpec& rope = model.rope;
   if (rope.type == RopeType::kYarn && (rope.beta_fast != 32 || rope.beta_slow != 1 || !rope.truncate))
-    notes.push_back("gguf: llama.cpp computes this architecture's yarn with beta 32 and 1 and whole dimensions, unlike the model");
-  if (std::ranges::any_of(model.layers, [&](const LayerSpec& l) { return l.sliding_window > 0 && l.sliding_window < model.context; }))
-    notes.push_back("gguf: llama.cpp has no sliding window for this architecture; beyond the window its results differ from the model's");
+    notes.push_back(
+        "gguf: llama.cpp computes this architecture's yarn with beta 32 and 1 and whole dimensions, unlike the model");
+  if (std::ranges::any_of(model.layers,
+                          [&](const LayerSpec& l) { return l.sliding_window > 0 && l.sliding_window < model.context; }))
+    notes.push_back(
+        "gguf: llama.cpp has no sliding window for this architecture; beyond the window its results differ from the model's");
   return notes;
 }
 

@@ -16,9 +16,9 @@ struct GgufTokenizer {
   std::string model;  // "gpt2": byte-level BPE; "llama": SentencePiece BPE
   std::string pre;    // how text is split
   std::vector<std::string> tokens;
-  std::vector<std::int32_t> types;   // of enum Type
-  std::vector<float> scores;         // "llama": the order of merging
-  std::vector<std::string> merges;   // "gpt2": "left right"
+  std::vector<std::int32_t> types;       // of enum Type
+  std::vector<float> scores;             // "llama": the order of merging
+  std::vector<std::string> merges;       // "gpt2": "left right"
   std::optional<bool> add_space_prefix;  // "llama"; nothing: its default, true
   GgufSpecialTokens special;
 };

@@ -1,8 +1,10 @@
 #include "io/hf_cache.h"
 
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
-#include <regex>
+#include <string_view>
 
 #include "io/file.h"
 #include "src/base/error.h"
@@ -23,6 +25,16 @@ std::string last_component(const fs::path& directory) {
   return whole.has_filename() ? whole.filename().string() : whole.parent_path().filename().string();
 }
 
+// A part of a Hub id: letters, digits, '.', '_', '-' and what `more` allows, from a letter or digit on, never "..".
+bool is_name(const std::string& text, std::string_view more) {
+  const auto plain = [](unsigned char c) { return std::isalnum(c) != 0; };
+  const auto allowed = [&](char c) {
+    return plain(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-' || more.find(c) != std::string_view::npos;
+  };
+  return !text.empty() && plain(static_cast<unsigned char>(text[0])) && std::ranges::all_of(text, allowed) &&
+         text.find("..") == std::string::npos;
+}
+
 // The commit that a revision stands for in a repository's folder; empty when the cache does not have it.
 std::string find_commit(const fs::path& repository, const std::string& revision) {
   const fs::path reference = repository / "refs" / revision;
@@ -31,8 +43,8 @@ std::string find_commit(const fs::path& repository, const std::string& revision)
     constexpr std::int64_t kMaxReferenceBytes = 4096;
     commit = read_text_file(reference.string(), kMaxReferenceBytes);
     commit.erase(commit.find_last_not_of(" \r\n\t") + 1);
-    check(std::regex_match(commit, std::regex("[0-9a-f]{7,64}")), ExitCode::kInput,
-          "{} does not hold a commit (the cache is damaged)", reference.string());
+    const bool is_commit = !commit.empty() && commit.find_first_not_of("0123456789abcdef") == std::string::npos;
+    check(is_commit, ExitCode::kInput, "{} does not hold a commit (the cache is damaged)", reference.string());
   }
   const bool there = path_kind((repository / "snapshots" / commit).string()) == PathKind::kDirectory;
   return there ? commit : "";
@@ -53,19 +65,20 @@ ModelLocation resolve_model(const std::string& argument, const std::string& cach
   check(kind == PathKind::kNothing, ExitCode::kInput,
         "{} is a file (a model is a directory with config.json and safetensors) give its folder", argument);
 
-  static const std::regex kId("([A-Za-z0-9][A-Za-z0-9._-]*)/([A-Za-z0-9][A-Za-z0-9._-]*)(@[A-Za-z0-9][A-Za-z0-9._/-]*)?");
-  std::smatch match;
-  const bool is_id = std::regex_match(argument, match, kId) && argument.find("..") == std::string::npos;
+  const std::size_t slash = argument.find('/');
+  const std::size_t at = argument.find('@');
+  const std::string id = argument.substr(0, at);
+  const std::string revision = at == std::string::npos ? "main" : argument.substr(at + 1);
+  const bool is_id =
+      slash < at && is_name(id.substr(0, slash), "") && is_name(id.substr(slash + 1), "") && is_name(revision, "/");
   check(is_id, ExitCode::kInput, "{} does not exist (and is no Hub id of the form org/name or org/name@revision) check the path",
         argument);
-  const std::string id = match[1].str() + "/" + match[2].str();
-  const std::string revision = match[3].matched ? match[3].str().substr(1) : "main";
-  const fs::path repository = fs::path(cache) / ("models--" + match[1].str() + "--" + match[2].str());
+  const fs::path repository = fs::path(cache) / ("models--" + id.substr(0, slash) + "--" + id.substr(slash + 1));
   const std::string commit = find_commit(repository, revision);
   check(!commit.empty(), ExitCode::kInput,
         "{} is neither a directory nor in the local Hugging Face cache {} (nothing is downloaded by this program) fetch it with: "
         "hf download {}{}",
-        argument, cache, id, match[3].matched ? " --revision " + revision : "");
+        argument, cache, id, at == std::string::npos ? "" : " --revision " + revision);
   return {(repository / "snapshots" / commit).string(), id, commit};
 }
 

@@ -10,8 +10,8 @@ namespace mpiquant {
 
 // Linears of the layers (and of the head, if it has a codec) that a reader's configuration names together.
 struct LinearPattern {
-  std::string regex;                // whole module names, unanchored: "model\.layers\.\d+\.mlp\.down_proj"
-  std::optional<CodecSpec> codec;   // nothing: dense
+  std::string regex;               // whole module names, unanchored: "model\.layers\.\d+\.mlp\.down_proj"
+  std::optional<CodecSpec> codec;  // nothing: dense
   std::vector<std::string> modules;
 };
 

@@ -58,7 +58,8 @@ std::string how_to_load(const OutputSpec& output) {
   std::string needs;
   if (output.container == "gptq") needs = " Transformers needs the packages `gptqmodel` and `optimum` for it.";
   if (output.container == "compressed-tensors") needs = " Transformers needs the package `compressed-tensors` for it.";
-  return "```python\nfrom transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained(\"path or id of this "
+  return "```python\nfrom transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained(\"path or id "
+         "of this "
          "repository\")\n```\n\n" +
          ("Format: " + output.container + "." + needs) + "\n";
 }
@@ -83,7 +84,8 @@ TextFile model_card(const OutputSpec& output, const RunFacts& facts) {
   if (is_hub_id(facts.model_name)) text += fmt::format("base_model: {}\nbase_model_relation: quantized\n", facts.model_name);
   text += fmt::format("tags:\n- {}\n- {}\n- mpiquant\n---\n\n", output.container, facts.method);
   text += fmt::format("# {} ({})\n\n", facts.model_name, output.label);
-  text += fmt::format("{} quantized by mpiquant {} with the method `{}`.\n\n", facts.model_name, facts.program_version, facts.method);
+  text +=
+      fmt::format("{} quantized by mpiquant {} with the method `{}`.\n\n", facts.model_name, facts.program_version, facts.method);
   if (!output.linears.empty()) text += "| codec | used by |\n|---|---|\n" + describe_codecs(output) + "\n";
   if (facts.method == "gptq")
     text += fmt::format("Activation order: {}. Damping: {}. True-sequential: {}. Scale search: {}.\n\n", facts.act_order,

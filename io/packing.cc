@@ -79,8 +79,8 @@ void pack(std::span<const std::uint8_t> codes, const Layout& layout, std::span<s
   for_each_unit(layout, [&](std::int64_t row, std::int64_t col, std::int64_t count, std::int64_t word, std::int64_t words) {
     const Unit unit = pack_unit(codes.data() + row * layout.cols + col, count, layout.bits);
     for (std::int64_t i = 0; i < words; ++i)
-      std::memcpy(out.data() + (row * layout.row_stride + (word + i) * layout.word_stride) * 4, &unit[static_cast<std::size_t>(i)],
-                  4);
+      std::memcpy(out.data() + (row * layout.row_stride + (word + i) * layout.word_stride) * 4,
+                  &unit[static_cast<std::size_t>(i)], 4);
   });
 }
 

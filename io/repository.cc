@@ -16,11 +16,24 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::array kCarried = {
-    "generation_config.json", "tokenizer.json",           "tokenizer_config.json",         "special_tokens_map.json",
-    "added_tokens.json",      "tokenizer.model",          "vocab.json",                    "merges.txt",
-    "chat_template.jinja",    "chat_template.json",       "preprocessor_config.json",      "processor_config.json",
-    "LICENSE",                "LICENSE.txt",              "LICENSE.md",                    "NOTICE",
-    "NOTICE.txt",             "USE_POLICY.md",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
+    "NOTICE.txt",
+    "USE_POLICY.md",
 };
 
 // Code files that auto_map entries ("modeling_x.Class") of a JSON file name.
@@ -47,7 +60,8 @@ TextFile git_attributes(const std::vector<TextFile>& files) {
   constexpr std::size_t kLfsBytes = 10'000'000;
   std::string text;
   const auto add = [&](const std::string& pattern) { text += pattern + " filter=lfs diff=lfs merge=lfs -text\n"; };
-  for (const char* pattern : {"*.safetensors", "*.gguf", "*.bin", "*.model", "*.pt", "*.pth", "*.h5", "*.npz", "*.parquet", "*.zip"})
+  for (const char* pattern :
+       {"*.safetensors", "*.gguf", "*.bin", "*.model", "*.pt", "*.pth", "*.h5", "*.npz", "*.parquet", "*.zip"})
     add(pattern);
   for (const TextFile& file : files)
     if (file.content.size() > kLfsBytes) add(file.path);

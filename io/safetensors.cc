@@ -93,7 +93,8 @@ std::map<std::string, std::string> parse_metadata(const std::string& file, const
   check(fields.is_object(), ExitCode::kInput, "{}: {} is not an object (the file is damaged)", file, kMetadataKey);
   std::map<std::string, std::string> metadata;
   for (const auto& [key, value] : fields.items()) {
-    check(value.is_string(), ExitCode::kInput, "{}: metadata {} is not a string (the format allows no other)", file, as_json(key));
+    check(value.is_string(), ExitCode::kInput, "{}: metadata {} is not a string (the format allows no other)", file,
+          as_json(key));
     metadata[key] = value.get<std::string>();
   }
   return metadata;

@@ -94,9 +94,9 @@ std::vector<FilePlan> plan_shards(std::vector<StoredTensor> tensors, const Model
   }
   std::vector<FilePlan> files;
   for (std::size_t i = 0; i < shards.size(); ++i)
-    files.push_back(lay_out(shards.size() == 1 ? "model.safetensors"
-                                               : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size()),
-                            shards[i]));
+    files.push_back(
+        lay_out(shards.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size()),
+                shards[i]));
   return files;
 }
 

@@ -12,7 +12,7 @@ namespace mpiquant {
 
 // A tensor of a safetensors repository that has no place in a file yet.
 struct StoredTensor {
-  std::string name;    // as stored: "model.layers.0.mlp.down_proj.qweight"
+  std::string name;  // as stored: "model.layers.0.mlp.down_proj.qweight"
   DType dtype;
   Shape shape;
   std::string source;  // as in TensorPlan

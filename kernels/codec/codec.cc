@@ -35,8 +35,8 @@ void expect_valid(const CodecSpec& codec) {
   if (codec.kind == CodecKind::kInt) {
     expect(codec.bits == 2 || codec.bits == 3 || codec.bits == 4 || codec.bits == 8, "{} bits", codec.bits);
     expect(codec.group_size == -1 || codec.group_size > 0, "groups of {}", codec.group_size);
-    expect(codec.scale_dtype == DType::kF16 || codec.scale_dtype == DType::kBF16 || codec.scale_dtype == DType::kF32, "scales in {}",
-           info(codec.scale_dtype).torch_name);
+    expect(codec.scale_dtype == DType::kF16 || codec.scale_dtype == DType::kBF16 || codec.scale_dtype == DType::kF32,
+           "scales in {}", info(codec.scale_dtype).torch_name);
     return;
   }
   expect(codec.group_size == 32 && codec.scale_dtype == DType::kF16, "{} with groups of {}", to_string(codec), codec.group_size);

@@ -28,7 +28,8 @@ EncodedLinear unpack(const LoadedFile& file, const std::string& module, const Co
   if (!codec.symmetric) unpack_columns(file.at(module + ".weight_zero_point").bytes, groups, linear.rows, codec.bits, zeros);
   for (std::int64_t n = 0; n < linear.rows; ++n)
     for (std::int64_t g = 0; g < groups; ++g)
-      linear.params.push_back({scale[static_cast<std::size_t>(n * groups + g)], static_cast<float>(zeros[static_cast<std::size_t>(g * linear.rows + n)])});
+      linear.params.push_back({scale[static_cast<std::size_t>(n * groups + g)],
+                               static_cast<float>(zeros[static_cast<std::size_t>(g * linear.rows + n)])});
   return linear;
 }
 
@@ -43,12 +44,19 @@ class CompressedTensorsPeer : public testing::TestWithParam<Peer> {};
 TEST_P(CompressedTensorsPeer, SameBytesAndHeader) {
   MQ_FIXTURE(root, "peer-outputs/" + GetParam().folder);
   const LoadedFile file = load_safetensors(root + "/stored.safetensors");
-  const CodecSpec codec{.kind = CodecKind::kInt, .bits = GetParam().bits, .group_size = 128, .symmetric = GetParam().symmetric, .scale_dtype = DType::kBF16};
-  const ModelSpec model = make_model({.hidden = 256, .intermediate = 768, .vocab = 2048, .layers = 6, .heads = 8, .kv_heads = 4, .head_dim = 32});
+  const CodecSpec codec{.kind = CodecKind::kInt,
+                        .bits = GetParam().bits,
+                        .group_size = 128,
+                        .symmetric = GetParam().symmetric,
+                        .scale_dtype = DType::kBF16};
+  const ModelSpec model =
+      make_model({.hidden = 256, .intermediate = 768, .vocab = 2048, .layers = 6, .heads = 8, .kv_heads = 4, .head_dim = 32});
   const OutputSpec output = make_output("compressed-tensors", model, codec);
   packed_container().check(output, model);
   const auto files = packed_container().layout(output, facts_of(model));
-  const Json peer = parse_json(parse_json(read_text_file(root + "/manifest.json"), "manifest")["model.safetensors"]["header"].get<std::string>(), "header");
+  const Json peer = parse_json(
+      parse_json(read_text_file(root + "/manifest.json"), "manifest")["model.safetensors"]["header"].get<std::string>(),
+      "header");
   ASSERT_EQ(files[0].tensors.size() + 1, peer.size());
   const std::string header(reinterpret_cast<const char*>(files[0].header.data()) + 8, files[0].header.size() - 8);
   const Json ours = parse_json(header, "ours");
@@ -72,7 +80,8 @@ TEST_P(CompressedTensorsPeer, SameBytesAndHeader) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Peers, CompressedTensorsPeer,
-                         testing::Values(Peer{"ct-gptq-w4a16", 4, true}, Peer{"ct-gptq-w4a16-asym", 4, false}, Peer{"ct-gptq-w8a16", 8, true}),
+                         testing::Values(Peer{"ct-gptq-w4a16", 4, true}, Peer{"ct-gptq-w4a16-asym", 4, false},
+                                         Peer{"ct-gptq-w8a16", 8, true}),
                          [](const auto& param) {
                            std::string name = param.param.folder;
                            std::ranges::replace(name, '-', '_');
@@ -89,15 +98,18 @@ TEST(CompressedTensors, WorkedExamples) {
     linear.params.push_back({1.0F, static_cast<float>(n + 1)});
   }
   std::array<std::uint32_t, 8> words{};
-  packed_container().pack(output, model, {"x.weight_packed", "x", "weight_packed", 0, 32}, linear, std::as_writable_bytes(std::span(words)));
+  packed_container().pack(output, model, {"x.weight_packed", "x", "weight_packed", 0, 32}, linear,
+                          std::as_writable_bytes(std::span(words)));
   EXPECT_THAT(words, testing::Each(0x87654321U));
   std::uint32_t zeros = 0;
-  packed_container().pack(output, model, {"x.weight_zero_point", "x", "weight_zero_point", 0, 4}, linear, std::as_writable_bytes(std::span(&zeros, 1)));
+  packed_container().pack(output, model, {"x.weight_zero_point", "x", "weight_zero_point", 0, 4}, linear,
+                          std::as_writable_bytes(std::span(&zeros, 1)));
   EXPECT_EQ(zeros, 0x87654321U);
 }
 
 OutputSpec plain(const ModelSpec& model, int bits = 4, std::int64_t group = 32, bool symmetric = true) {
-  return make_output("compressed-tensors", model, {.kind = CodecKind::kInt, .bits = bits, .group_size = group, .symmetric = symmetric});
+  return make_output("compressed-tensors", model,
+                     {.kind = CodecKind::kInt, .bits = bits, .group_size = group, .symmetric = symmetric});
 }
 
 TEST(CompressedTensors, RefusesWhatReadersCannotHold) {
@@ -132,7 +144,8 @@ TEST(CompressedTensorsConfig, PlainOutput) {
   EXPECT_EQ(group["weights"]["group_size"], 32);
   EXPECT_EQ(group["weights"]["actorder"], "static");
   EXPECT_TRUE(compressed_tensors_notes(plain(model), model).empty());
-  const Json channel = compressed_tensors_config(plain(model, 8, -1, false), facts_of(model))["config_groups"]["group_0"]["weights"];
+  const Json channel =
+      compressed_tensors_config(plain(model, 8, -1, false), facts_of(model))["config_groups"]["group_0"]["weights"];
   EXPECT_EQ(channel["strategy"], "channel");
   EXPECT_TRUE(channel["group_size"].is_null());
   EXPECT_EQ(channel["symmetric"], false);

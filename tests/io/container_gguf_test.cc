@@ -20,7 +20,8 @@ const Container& gguf() { return find_container("gguf"); }
 const std::string kTiny = source_path("tests/models/tiny-llama");
 
 ModelSpec tiny_llama() {
-  ModelSpec model = make_model({.hidden = 256, .intermediate = 768, .vocab = 2048, .layers = 6, .heads = 8, .kv_heads = 4, .head_dim = 32});
+  ModelSpec model =
+      make_model({.hidden = 256, .intermediate = 768, .vocab = 2048, .layers = 6, .heads = 8, .kv_heads = 4, .head_dim = 32});
   model.context = 512;
   return model;
 }
@@ -36,7 +37,8 @@ RunFacts tiny_facts(const ModelSpec& model) {
 OutputSpec float_output(const ModelSpec& model, const std::string& type) {
   OutputSpec output = make_output("gguf", model, {});
   for (const LinearChoice& choice : output.linears)
-    output.dense.push_back({choice.linear.weight(), choice.linear.weight(), {choice.linear.rows, choice.linear.cols}, model.dtype});
+    output.dense.push_back(
+        {choice.linear.weight(), choice.linear.weight(), {choice.linear.rows, choice.linear.cols}, model.dtype});
   output.linears.clear();
   output.gguf_type = type;
   return output;
@@ -50,9 +52,12 @@ OutputSpec block_output(const ModelSpec& model, CodecKind kind, const std::strin
   return output;
 }
 
-std::vector<std::byte> dense_bytes(const OutputSpec& output, const ModelSpec& model, const TensorPlan& plan, const TensorSource& source) {
+std::vector<std::byte> dense_bytes(const OutputSpec& output, const ModelSpec& model, const TensorPlan& plan,
+                                   const TensorSource& source) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(plan.bytes));
-  const RowReader read = [&](std::int64_t begin, std::int64_t end, std::span<float> out) { source.read_rows(plan.source, begin, end, out); };
+  const RowReader read = [&](std::int64_t begin, std::int64_t end, std::span<float> out) {
+    source.read_rows(plan.source, begin, end, out);
+  };
   gguf().write_dense(output, model, plan, 0, plan.bytes / gguf().dense_row_bytes(output, model, plan), read, bytes);
   return bytes;
 }
@@ -155,7 +160,8 @@ TEST(GgufContainer, RoundedToNearestAsLlamaQuantize) {
         ++compared;
         continue;
       }
-      const LinearSpec& spec = std::ranges::find(output.linears, plan.source, [](const auto& c) { return c.linear.module; })->linear;
+      const LinearSpec& spec =
+          std::ranges::find(output.linears, plan.source, [](const auto& c) { return c.linear.module; })->linear;
       const auto cols = static_cast<std::size_t>(spec.cols);
       EncodedLinear linear{.codec = codec_of(kind), .rows = spec.rows, .cols = spec.cols, .codes = {}, .params = {}, .g_idx = {}};
       linear.codes.resize(static_cast<std::size_t>(spec.rows) * cols);
@@ -166,7 +172,8 @@ TEST(GgufContainer, RoundedToNearestAsLlamaQuantize) {
         source.read_rows(spec.weight(), n, n + 1, row);
         encode_ggml_row(kind, row, encoded);
         const auto at = static_cast<std::size_t>(n);
-        unpack_ggml_row(kind, encoded, std::span(linear.codes).subspan(at * cols, cols), std::span(linear.params).subspan(at * cols / 32, cols / 32));
+        unpack_ggml_row(kind, encoded, std::span(linear.codes).subspan(at * cols, cols),
+                        std::span(linear.params).subspan(at * cols / 32, cols / 32));
       }
       std::vector<std::byte> bytes(static_cast<std::size_t>(plan.bytes));
       gguf().pack(output, model, plan, linear, bytes);
@@ -206,7 +213,9 @@ TEST(GgmlBlocks, GoldenBytes) {
       for (std::size_t k = 0; k < 1024; ++k) {
         const float q = static_cast<float>(codes[k]);
         const GroupParams& p = params[k / 32];
-        const float expected = kind == CodecKind::kQ8_0 ? p.scale * (q - 128) : kind == CodecKind::kQ4_0 ? p.scale * (q - 8) : p.scale * q + p.offset;
+        const float expected = kind == CodecKind::kQ8_0   ? p.scale * (q - 128)
+                               : kind == CodecKind::kQ4_0 ? p.scale * (q - 8)
+                                                          : p.scale * q + p.offset;
         ASSERT_EQ(decoded[k], expected);
       }
     }
@@ -219,7 +228,8 @@ TEST(GgufContainer, NamesGoBothWays) {
   EXPECT_EQ(gguf_name("lm_head.weight"), "output.weight");
   EXPECT_EQ(hf_name("blk.17.attn_output.bias"), "model.layers.17.self_attn.o_proj.bias");
   EXPECT_EQ(hf_name("token_embd.weight"), "model.embed_tokens.weight");
-  for (const char* unknown : {"model.layers.x.mlp.up_proj.weight", "model.layers.0.mlp.experts.weight", "model.layers.0.", "weight", ""})
+  for (const char* unknown :
+       {"model.layers.x.mlp.up_proj.weight", "model.layers.0.mlp.experts.weight", "model.layers.0.", "weight", ""})
     EXPECT_EQ(gguf_name(unknown), std::nullopt) << unknown;
   EXPECT_EQ(hf_name("blk.0.ffn_up_exps.weight"), std::nullopt);
 }
@@ -232,7 +242,9 @@ TEST(GgufContainer, SizeLabels) {
   EXPECT_EQ(size_label(260032), "260K");
 }
 
-std::string refusal(const OutputSpec& output, const ModelSpec& model) { return error_of([&] { gguf().check(output, model); }).what(); }
+std::string refusal(const OutputSpec& output, const ModelSpec& model) {
+  return error_of([&] { gguf().check(output, model); }).what();
+}
 
 TEST(GgufContainer, RefusesWhatReadersCannotHold) {
   const ModelSpec model = make_model({});
@@ -306,8 +318,8 @@ TEST(GgufContainer, PermutesBiasesAndPieces) {
   const OutputSpec output = float_output(model, "f32");
   const RowReader rows = [](std::int64_t begin, std::int64_t end, std::span<float> out) {
     for (std::int64_t row = begin; row < end; ++row)
-      std::fill_n(out.begin() + (row - begin) * static_cast<std::int64_t>(out.size()) / (end - begin), static_cast<std::int64_t>(out.size()) / (end - begin),
-                  static_cast<float>(row));
+      std::fill_n(out.begin() + (row - begin) * static_cast<std::int64_t>(out.size()) / (end - begin),
+                  static_cast<std::int64_t>(out.size()) / (end - begin), static_cast<float>(row));
   };
   const TensorPlan bias{"blk.0.attn_k.bias", "model.layers.0.self_attn.k_proj.bias", "", 0, 32 * 4};
   std::vector<float> whole(32);
@@ -321,7 +333,8 @@ TEST(GgufContainer, PermutesBiasesAndPieces) {
   for (std::int64_t row = 0; row < 64; row += 11) {
     const std::int64_t end = std::min<std::int64_t>(64, row + 11);
     gguf().write_dense(output, model, weight, row, end, rows,
-                       std::as_writable_bytes(std::span(pieces).subspan(static_cast<std::size_t>(row * 64), static_cast<std::size_t>((end - row) * 64))));
+                       std::as_writable_bytes(std::span(pieces).subspan(static_cast<std::size_t>(row * 64),
+                                                                        static_cast<std::size_t>((end - row) * 64))));
   }
   EXPECT_EQ(all, pieces);
   EXPECT_EQ(all[64], 8.0F);

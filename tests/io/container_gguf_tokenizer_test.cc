@@ -25,10 +25,11 @@ TEST(GgufPretokenizer, KnownStructures) {
 }
 
 TEST(GgufPretokenizer, SmolLm) {
-  EXPECT_EQ(gguf_pretokenizer(nlohmann::json::parse(
-                R"({"normalizer":null,"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},)"
-                R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}]}})")),
-            "smollm");
+  EXPECT_EQ(
+      gguf_pretokenizer(nlohmann::json::parse(
+          R"({"normalizer":null,"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},)"
+          R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}]}})")),
+      "smollm");
 }
 
 // One changed character of an expression, another behavior or a normalizer is another tokenizer.
@@ -146,11 +147,13 @@ TEST_F(MadeTokenizer, SpacesInMergesAreEncoded) {
 
 TEST_F(MadeTokenizer, HostileFilesAreInputErrors) {
   const nlohmann::json good = json_;
-  for (const char* patch : {R"([{"op":"replace","path":"/model/vocab/a","value":"x"}])", R"([{"op":"replace","path":"/model/vocab/a","value":-1}])",
-                            R"([{"op":"replace","path":"/model/merges","value":["ab"]}])", R"([{"op":"replace","path":"/model/merges","value":[[1,2]]}])",
-                            R"([{"op":"replace","path":"/model/type","value":"Unigram"}])", R"([{"op":"remove","path":"/model"}])",
-                            R"([{"op":"replace","path":"/added_tokens","value":[{"content":"x"}]}])",
-                            R"([{"op":"replace","path":"/pre_tokenizer","value":null}])"}) {
+  for (const char* patch :
+       {R"([{"op":"replace","path":"/model/vocab/a","value":"x"}])", R"([{"op":"replace","path":"/model/vocab/a","value":-1}])",
+        R"([{"op":"replace","path":"/model/merges","value":["ab"]}])",
+        R"([{"op":"replace","path":"/model/merges","value":[[1,2]]}])",
+        R"([{"op":"replace","path":"/model/type","value":"Unigram"}])", R"([{"op":"remove","path":"/model"}])",
+        R"([{"op":"replace","path":"/added_tokens","value":[{"content":"x"}]}])",
+        R"([{"op":"replace","path":"/pre_tokenizer","value":null}])"}) {
     json_ = good.patch(nlohmann::json::parse(patch));
     EXPECT_EQ(error_of([&] { read(7); }).code(), ExitCode::kInput) << patch;
   }

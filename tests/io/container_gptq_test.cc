@@ -31,15 +31,18 @@ EncodedLinear unpack(const LoadedFile& file, const std::string& module, const Co
   for (std::int64_t n = 0; n < linear.rows; ++n)
     for (std::int64_t g = 0; g < groups; ++g) {
       const auto from = static_cast<std::size_t>(g * linear.rows + n);
-      linear.params[static_cast<std::size_t>(n * groups + g)] = {f16_to_f32(scale_bits[from]), static_cast<float>(zeros[from] + (v1 ? 1 : 0))};
+      linear.params[static_cast<std::size_t>(n * groups + g)] = {f16_to_f32(scale_bits[from]),
+                                                                 static_cast<float>(zeros[from] + (v1 ? 1 : 0))};
     }
   return linear;
 }
 
-std::vector<std::byte> packed(const OutputSpec& output, const ModelSpec& model, const std::string& piece, const EncodedLinear& linear,
-                              std::size_t bytes) {
+std::vector<std::byte> packed(const OutputSpec& output, const ModelSpec& model, const std::string& piece,
+                              const EncodedLinear& linear, std::size_t bytes) {
   std::vector<std::byte> out(bytes);
-  gptq().pack(output, model, {.name = "x." + piece, .source = "x", .piece = piece, .offset = 0, .bytes = static_cast<std::int64_t>(bytes)}, linear, out);
+  gptq().pack(output, model,
+              {.name = "x." + piece, .source = "x", .piece = piece, .offset = 0, .bytes = static_cast<std::int64_t>(bytes)},
+              linear, out);
   return out;
 }
 
@@ -58,7 +61,8 @@ TEST_P(GptqPeer, SameBytes) {
   const auto& [folder, bits, group, symmetric] = GetParam();
   const LoadedFile file = load_safetensors(root + "/" + folder + "/stored.safetensors");
   const CodecSpec codec{.kind = CodecKind::kInt, .bits = bits, .group_size = group, .symmetric = symmetric};
-  const ModelSpec model = make_model({.hidden = 256, .intermediate = 768, .vocab = 2048, .layers = 6, .heads = 8, .kv_heads = 4, .head_dim = 32});
+  const ModelSpec model =
+      make_model({.hidden = 256, .intermediate = 768, .vocab = 2048, .layers = 6, .heads = 8, .kv_heads = 4, .head_dim = 32});
   const OutputSpec output = make_output("gptq", model, codec);
   int linears = 0;
   for (const LinearChoice& choice : output.linears) {
@@ -81,7 +85,8 @@ TEST_P(GptqPeer, SameBytes) {
     }
     EncodedLinear wrong = linear;  // mutants: a code, a zero point, two rows
     wrong.codes[5] ^= 1U;
-    EXPECT_NE(packed(output, model, "qweight", wrong, file.at(module + ".qweight").bytes.size()), file.at(module + ".qweight").bytes);
+    EXPECT_NE(packed(output, model, "qweight", wrong, file.at(module + ".qweight").bytes.size()),
+              file.at(module + ".qweight").bytes);
     wrong = linear;
     wrong.params[3].offset += wrong.params[3].offset > 1 ? -1.0F : 1.0F;
     EXPECT_NE(packed(output, model, "qzeros", wrong, file.at(module + ".qzeros").bytes.size()),
@@ -103,8 +108,10 @@ INSTANTIATE_TEST_SUITE_P(Peers, GptqPeer,
 // Names, dtypes, shapes and (for a model of one file) offsets are the peer's.
 TEST(GptqContainer, HeaderIsThePeers) {
   MQ_FIXTURE(root, "peer-outputs");
-  const ModelSpec model = make_model({.hidden = 256, .intermediate = 768, .vocab = 2048, .layers = 6, .heads = 8, .kv_heads = 4, .head_dim = 32});
-  for (const auto& [folder, bits, group] : {std::tuple{"gptq-w4g128-sym", 4, 128}, {"gptq-w3g128-sym", 3, 128}, {"gptq-w2g32-sym", 2, 32}}) {
+  const ModelSpec model =
+      make_model({.hidden = 256, .intermediate = 768, .vocab = 2048, .layers = 6, .heads = 8, .kv_heads = 4, .head_dim = 32});
+  for (const auto& [folder, bits, group] :
+       {std::tuple{"gptq-w4g128-sym", 4, 128}, {"gptq-w3g128-sym", 3, 128}, {"gptq-w2g32-sym", 2, 32}}) {
     const OutputSpec output = make_output("gptq", model, {.kind = CodecKind::kInt, .bits = bits, .group_size = group});
     const auto files = gptq().layout(output, facts_of(model));
     ASSERT_EQ(files.size(), 1U);
@@ -173,8 +180,9 @@ TEST(GptqConfig, SuffixDenseEverywhere) {
   OutputSpec output = plain(model);
   std::erase_if(output.linears, [](const LinearChoice& c) { return c.linear.role == Role::kDown; });
   const Json config = gptq_config(output, facts_of(model));
-  EXPECT_EQ(config["modules_in_block_to_quantize"].dump(),
-            R"([["self_attn.q_proj","self_attn.k_proj","self_attn.v_proj"],["self_attn.o_proj"],["mlp.gate_proj","mlp.up_proj"]])");
+  EXPECT_EQ(
+      config["modules_in_block_to_quantize"].dump(),
+      R"([["self_attn.q_proj","self_attn.k_proj","self_attn.v_proj"],["self_attn.o_proj"],["mlp.gate_proj","mlp.up_proj"]])");
   EXPECT_EQ(config["dynamic"].dump(), R"({"-:^model\\.layers\\.\\d+\\.mlp\\.down_proj$":{}})");
   EXPECT_TRUE(gptq_notes(output, model).empty());
 }

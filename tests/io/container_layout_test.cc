@@ -13,7 +13,8 @@ using namespace test;
 
 CodecSpec codec_for(const std::string& container, int bits, std::int64_t group) {
   CodecSpec codec{.kind = CodecKind::kInt, .bits = bits, .group_size = group};
-  if (container == "gguf") codec = {.kind = bits == 8 ? CodecKind::kQ8_0 : CodecKind::kQ4_0, .bits = bits == 8 ? 8 : 4, .group_size = 32};
+  if (container == "gguf")
+    codec = {.kind = bits == 8 ? CodecKind::kQ8_0 : CodecKind::kQ4_0, .bits = bits == 8 ? 8 : 4, .group_size = 32};
   return codec;
 }
 
@@ -25,7 +26,13 @@ TEST(Layout, PropertiesOverManyShapes) {
       for (std::int64_t layers : {1, 3})
         for (int bits : {4, 8})
           for (std::int64_t shard : {std::int64_t{20'000}, std::int64_t{100'000}, std::int64_t{1} << 40}) {
-            const ModelSpec model = make_model({.hidden = hidden, .intermediate = 2 * hidden, .layers = layers, .heads = 2, .kv_heads = 1, .head_dim = 32, .bias = true});
+            const ModelSpec model = make_model({.hidden = hidden,
+                                                .intermediate = 2 * hidden,
+                                                .layers = layers,
+                                                .heads = 2,
+                                                .kv_heads = 1,
+                                                .head_dim = 32,
+                                                .bias = true});
             OutputSpec output = make_output(std::string(container->name()), model, codec_for("", bits, 32));
             output.max_shard_bytes = shard;
             container->check(output, model);
@@ -92,7 +99,8 @@ TEST(Layout, DenseRowsInPieces) {
         ASSERT_EQ(rows * row_bytes, tensor.bytes);
         const RowReader read = [](std::int64_t begin, std::int64_t end, std::span<float> out) {
           const auto width = static_cast<std::int64_t>(out.size()) / (end - begin);
-          for (std::int64_t i = 0; i < static_cast<std::int64_t>(out.size()); ++i) out[static_cast<std::size_t>(i)] = static_cast<float>((begin * width + i) % 251);
+          for (std::int64_t i = 0; i < static_cast<std::int64_t>(out.size()); ++i)
+            out[static_cast<std::size_t>(i)] = static_cast<float>((begin * width + i) % 251);
         };
         std::vector<std::byte> whole(static_cast<std::size_t>(tensor.bytes));
         std::vector<std::byte> pieces(whole.size());
@@ -100,7 +108,8 @@ TEST(Layout, DenseRowsInPieces) {
         for (std::int64_t row = 0; row < rows; row += 5) {
           const std::int64_t end = std::min(rows, row + 5);
           container->write_dense(output, model, tensor, row, end, read,
-                                 std::span(pieces).subspan(static_cast<std::size_t>(row * row_bytes), static_cast<std::size_t>((end - row) * row_bytes)));
+                                 std::span(pieces).subspan(static_cast<std::size_t>(row * row_bytes),
+                                                           static_cast<std::size_t>((end - row) * row_bytes)));
         }
         EXPECT_EQ(whole, pieces) << tensor.name;
       }

@@ -34,7 +34,8 @@ TEST(Packing, KnownWords) {
 
 // Values 10 and 21 of 32 three-bit values cross from one word into the next.
 TEST(Packing, ThreeBitsAcrossWords) {
-  for (std::size_t at : {std::size_t{9}, std::size_t{10}, std::size_t{11}, std::size_t{20}, std::size_t{21}, std::size_t{22}, std::size_t{31}}) {
+  for (std::size_t at :
+       {std::size_t{9}, std::size_t{10}, std::size_t{11}, std::size_t{20}, std::size_t{21}, std::size_t{22}, std::size_t{31}}) {
     Codes codes(32, 0);
     codes[at] = 7;
     const auto words = words_of(codes, 3);

@@ -15,7 +15,8 @@ namespace fs = std::filesystem;
 class Repository : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) / ("repository-" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
+    folder_ = fs::path(testing::TempDir()) /
+              ("repository-" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
     fs::remove_all(folder_);
     fs::create_directories(folder_ / "additional_chat_templates");
     put("config.json", R"({"architectures":["LlamaForCausalLM"],"torch_dtype":"bfloat16","tie_word_embeddings":true,)"
@@ -58,9 +59,9 @@ TEST_F(Repository, CarriesWhatBelongsToTheModel) {
   const auto result = files(make_output("gptq", model_, {.kind = CodecKind::kInt, .bits = 4, .group_size = 32}));
   std::vector<std::string> names;
   for (const auto& [name, content] : result) names.push_back(name);
-  EXPECT_THAT(names, testing::UnorderedElementsAre(".gitattributes", "LICENSE", "README.md", "additional_chat_templates/tool.jinja",
-                                                   "chat_template.jinja", "config.json", "generation_config.json", "quantize_config.json",
-                                                   "tokenizer.json", "tokenizer.model"));
+  EXPECT_THAT(names, testing::UnorderedElementsAre(
+                         ".gitattributes", "LICENSE", "README.md", "additional_chat_templates/tool.jinja", "chat_template.jinja",
+                         "config.json", "generation_config.json", "quantize_config.json", "tokenizer.json", "tokenizer.model"));
   EXPECT_EQ(result.at("tokenizer.model"), std::string("\0\1binary", 8));
 }
 
@@ -90,7 +91,8 @@ TEST_F(Repository, NestedQuantizationIsRemoved) {
 }
 
 TEST_F(Repository, CardHasFrontMatter) {
-  const std::string card = files(make_output("gptq", model_, {.kind = CodecKind::kInt, .bits = 4, .group_size = 32}))["README.md"];
+  const std::string card =
+      files(make_output("gptq", model_, {.kind = CodecKind::kInt, .bits = 4, .group_size = 32}))["README.md"];
   EXPECT_TRUE(card.starts_with("---\nlicense: apache-2.0\nlanguage:\n- en\n- de\nlibrary_name: transformers\n")) << card;
   EXPECT_THAT(card, testing::HasSubstr("base_model: someone/tiny\nbase_model_relation: quantized\n"));
   EXPECT_THAT(card, testing::Not(testing::HasSubstr("secret")));

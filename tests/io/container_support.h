@@ -65,7 +65,8 @@ inline ModelSpec make_model(const Sizes& sizes) {
 }
 
 // Every linear of the layers with the codec, everything else as floats.
-inline OutputSpec make_output(const std::string& container, const ModelSpec& model, const CodecSpec& codec, bool with_head = false) {
+inline OutputSpec make_output(const std::string& container, const ModelSpec& model, const CodecSpec& codec,
+                              bool with_head = false) {
   OutputSpec output;
   output.label = output.container = container;
   output.dense.push_back({model.embedding, model.embedding, {model.vocab, model.hidden}, model.dtype});
@@ -99,12 +100,14 @@ inline RunFacts facts_of(const ModelSpec& model) {
 inline EncodedLinear random_linear(const LinearSpec& spec, const CodecSpec& codec, std::mt19937& random) {
   EncodedLinear linear{.codec = codec, .rows = spec.rows, .cols = spec.cols, .codes = {}, .params = {}, .g_idx = {}};
   const int levels = 1 << codec.bits;
-  for (std::int64_t i = 0; i < spec.rows * spec.cols; ++i) linear.codes.push_back(static_cast<std::uint8_t>(random() % static_cast<unsigned>(levels)));
+  for (std::int64_t i = 0; i < spec.rows * spec.cols; ++i)
+    linear.codes.push_back(static_cast<std::uint8_t>(random() % static_cast<unsigned>(levels)));
   for (std::int64_t i = 0; i < spec.rows * codec.groups(spec.cols); ++i) {
     GroupParams params;
     params.scale = round_to(codec.scale_dtype, static_cast<float>(random() % 1000 + 1) / 32768.0F);
     if (codec.kind == CodecKind::kInt)
-      params.offset = codec.symmetric ? static_cast<float>(levels / 2) : static_cast<float>(random() % static_cast<unsigned>(levels));
+      params.offset =
+          codec.symmetric ? static_cast<float>(levels / 2) : static_cast<float>(random() % static_cast<unsigned>(levels));
     if (codec.kind == CodecKind::kQ4_1) params.offset = round_to(DType::kF16, -static_cast<float>(random() % 1000) / 4096.0F);
     linear.params.push_back(params);
   }
@@ -113,8 +116,8 @@ inline EncodedLinear random_linear(const LinearSpec& spec, const CodecSpec& code
 }
 
 // Defines `variable` as the path of a shared fixture, or skips the test (and says so) where it is absent.
-#define MQ_FIXTURE(variable, name)                    \
-  const std::string variable = fixture_path(name);    \
+#define MQ_FIXTURE(variable, name)                 \
+  const std::string variable = fixture_path(name); \
   if (variable.empty()) GTEST_SKIP() << "shared fixtures are absent"
 
 // All tensors of a safetensors file.

@@ -4,8 +4,8 @@
 #include <exception>
 #include <string>
 
-#include "src/base/error.h"
 #include "io/file.h"
+#include "src/base/error.h"
 #include "src/text/tokenizer.h"
 
 int main(int argc, char** argv) {
@@ -16,7 +16,8 @@ int main(int argc, char** argv) {
     const mpiquant::Json texts = mpiquant::parse_json(mpiquant::read_text_file(argv[2]), argv[2]);
     for (const mpiquant::Json& text : texts) {
       std::string line;
-      for (const std::int32_t id : tokenizer->encode(text.get_ref<const std::string&>(), argc == 4)) line += fmt::format("{} ", id);
+      for (const std::int32_t id : tokenizer->encode(text.get_ref<const std::string&>(), argc == 4))
+        line += fmt::format("{} ", id);
       std::puts(line.c_str());
     }
     return 0;
