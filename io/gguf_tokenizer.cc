@@ -19,7 +19,7 @@ using KeyedJson = nlohmann::json;
 
 constexpr float kAddedScore = -1000.0F;
 constexpr float kUnusedScore = -10000.0F;
-const std::string kSpaceMark = "\u2581";
+constexpr const char* kSpaceMark = "\u2581";
 
 void replace_all(std::string& text, const std::string& from, const std::string& to) {
   for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))

@@ -106,7 +106,8 @@ void GptqSource::add_linear(const std::string& module, bool v1) {
   stored_->read_raw(g_idx.name, 0, std::as_writable_bytes(std::span(linear.g_idx)));
   for (const std::int32_t group : linear.g_idx)
     check(group >= 0 && group < linear.groups, ExitCode::kInput, "{}.g_idx names group {} of {}", module, group, linear.groups);
-  add_decoded(module + ".weight", {linear.rows, linear.cols},
+  const Shape shape{linear.rows, linear.cols};
+  add_decoded(module + ".weight", shape,
               [this, linear = std::move(linear)](std::int64_t begin, std::int64_t end, std::span<float> out) {
                 decode(*stored_, linear, begin, end, out);
               });

@@ -77,7 +77,7 @@ std::vector<RankCost> rank_costs(const PlanInput& input, const Plan& plan) {
 
   const auto add_block = [&](const BlockSpec& block, const BlockPlan& planned, int stage) {
     const auto cost_of = [&](int replica) -> RankCost& {
-      return costs[static_cast<std::size_t>(stage * plan.replicas + replica)];
+      return costs[static_cast<std::size_t>(stage) * static_cast<std::size_t>(plan.replicas) + static_cast<std::size_t>(replica)];
     };
     for (const PartPlan& part : planned.parts)
       cost_of(part.replica).rows_swept += part.rows * variants(input, block.linears[static_cast<std::size_t>(part.linear)]);
