@@ -25,7 +25,7 @@ refused() {
   fi
 }
 copy() { rm -rf "$folder/model"; cp -r $model "$folder/model"; }
-quantize=(quantize "$folder/model" --calibration $text --nsamples 8 --seqlen 64 --output "$folder/out" --quiet)
+quantize=(quantize "$folder/model" --calibration "$text" --nsamples 8 --seqlen 64 --output "$folder/out" --quiet)
 
 copy
 refused "unknown command" 2 "no command" quantise

@@ -5,7 +5,7 @@ set -euo pipefail
 program=$1 ranks=$2 folder=$3
 model=tests/models/tiny-llama
 options=(--bits 4 --group-size 64 --calibration configs/calibration/corpus-calibration.txt --nsamples 24 --seqlen 64
-         --unit-samples 2 --format gptq,dense,gguf:q4_0 --quiet)
+         --unit-samples 2 --format "gptq,dense,gguf:q4_0" --quiet)
 mpirun=(mpirun --allow-run-as-root --oversubscribe --bind-to none)
 mkdir -p "$folder"
 
@@ -18,7 +18,7 @@ same() {  # NAME REFERENCE
 }
 
 if [ "$ranks" = reference ]; then
-  rm -rf "$folder"/*
+  rm -rf "${folder:?}"/*
   "$program" quantize $model "${options[@]}" --threads 1 --output "$folder/reference"
   "$program" quantize $model "${options[@]}" --threads 1 --propagate original --output "$folder/original"
   if diff -q <(sums "$folder/reference") <(sums "$folder/original") >/dev/null; then echo "propagation changes nothing"; exit 1; fi
