@@ -24,38 +24,29 @@ out=out/quickstart
 rows=build/quickstart.tsv
 ranks() { mpirun --allow-run-as-root --oversubscribe --bind-to none -n 2 "$program" "$@"; }
 
-# Beside each output comes its dense twin: the same codes, decoded, for the evaluation.
 quantize() {  # folder, formats, options
-  local folder=$1 formats=$2 all=() format
+  local folder=$1 formats=$2
   shift 2
-  for format in $formats; do all+=("$format" "dense:${format#gguf:}"); done
-  ranks quantize "$model" --calibration "$texts/corpus-calibration.txt" --nsamples 64 --seqlen 256 --dense-dtype float32 --force \
-    --output "$out/$folder" --format "$(IFS=,; echo "${all[*]}")" "$@"
+  ranks quantize "$model" --calibration "$texts/corpus-calibration.txt" --nsamples 64 --seqlen 256 --force --output "$out/$folder" --format "$formats" "$@"
 }
-evaluate() {  # method, bits, output, dense twin: a line of the table
+evaluate() {  # method, bits, model or output: a line of the table
   printf '%s\t%s\t%s\t' "$1" "$2" "$3" >>"$rows"
-  ranks evaluate "$4" --text "$texts/corpus-evaluation.txt" --window 256 --max-windows 96 --reference "$model" --json >>"$rows"
+  ranks evaluate "$3" --text "$texts/corpus-evaluation.txt" --window 256 --max-windows 96 --reference "$model" --json >>"$rows"
 }
 
-four=(--bits 4 --group-size 128 --sym)
-two=(--bits 2 --group-size 32 --no-sym)
 for method in gptq rtn; do
   step "$method at 4 bits: GPTQ repository, compressed-tensors repository, GGUF file"
-  quantize "$method-4bit" "gptq compressed-tensors gguf:q4_0" --method "$method" "${four[@]}"
-  step "$method at 2 bits: GPTQ repository, compressed-tensors repository (GGUF has no type with this grid)"
-  quantize "$method-2bit" "gptq compressed-tensors" --method "$method" "${two[@]}"
+  quantize "$method-4bit" gptq,compressed-tensors,gguf:q4_0 --method "$method" --bits 4 --group-size 128 --sym
+  step "$method at 2 bits: GPTQ repository, compressed-tensors repository (no GGUF type has this grid)"
+  quantize "$method-2bit" gptq,compressed-tensors --method "$method" --bits 2 --group-size 32 --no-sym
 done
 
-step "perplexity and KL divergence from the original"
+step "perplexity, and KL divergence from the original"
 : >"$rows"
-evaluate original 16 "$model" "$model"
+evaluate original 16 "$model"
 for bits in 4 2; do
   for method in rtn gptq; do
-    for twin in "$out/$method-${bits}bit"/dense-*; do
-      format=${twin##*/dense-}
-      [ -d "$out/$method-${bits}bit/$format" ] || format=gguf-$format
-      evaluate "$method" "$bits" "$out/$method-${bits}bit/$format" "$twin"
-    done
+    for output in "$out/$method-${bits}bit"/*; do evaluate "$method" "$bits" "$output"; done
   done
 done
 python3 scripts/quickstart_table.py "$model" "$rows"
