@@ -104,13 +104,11 @@ TEST_F(CalibrationTest, ShuffleDrawsWindowsBySeed) {
 
 // The order of seed 7 is part of what a seed promises: it must not change with the library or the machine.
 TEST_F(CalibrationTest, TheDrawIsPortable) {
-  std::string text;
-  for (int i = 0; i < 10; ++i) text += "a";
   const CalibrationText documents = text_of({"a", "b", "c", "d", "e", "f", "g", "h"});
   const CalibrationSet set = make(documents, {.nsamples = 5, .split_on = "", .shuffle = true, .seed = 7, .bos = BosMode::kNever});
   std::string drawn;
   for (const Ids& sample : set.samples) drawn += tokenizer_->vocabulary().pieces[static_cast<std::size_t>(sample.front())];
-  EXPECT_EQ(drawn, "?");
+  EXPECT_EQ(drawn, "hfceb");
 }
 
 TEST_F(CalibrationTest, CutToTheContext) {

@@ -137,8 +137,14 @@ TEST(Tokenizer, DamagedModelsAreRefused) {
   EXPECT_THAT(with("merges", {"a b c"}), HasSubstr("\"a b c\""));
   EXPECT_THAT(with("merges", {{"a", "b", "c"}}), HasSubstr("not two pieces"));
   EXPECT_THAT(with("vocab", {{"a", -1}}), HasSubstr("-1"));
-  EXPECT_THAT(with("vocab", {{"a", 1}, {"b", 1}}), HasSubstr("same id"));
-  EXPECT_THAT(with("vocab", {{"a", 2000000000}}), HasSubstr("largest id"));
+  const auto without_merges = [](Json vocabulary) {
+    Json file = byte_tokenizer();
+    file["model"]["merges"] = Json::array();
+    file["model"]["vocab"] = std::move(vocabulary);
+    return load_error(file);
+  };
+  EXPECT_THAT(without_merges({{"a", 1}, {"b", 1}}), HasSubstr("same id"));
+  EXPECT_THAT(without_merges({{"a", 2000000000}}), HasSubstr("largest id"));
   EXPECT_THAT(with("vocab", {{"a", {1}}}), HasSubstr("list"));
 }
 
