@@ -21,7 +21,7 @@ constexpr std::int64_t kChunkBytes = std::int64_t{4} << 20;
 const char* advice(int error) {
   switch (error) {
     case ENOSPC:
-    case EDQUOT: return "free space or choose another file system, then resume";
+    case EDQUOT: return "free space or choose another file system, then start again";
     case EACCES:
     case EPERM:
     case EROFS: return "choose a place this user may use";

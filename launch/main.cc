@@ -1,3 +1,5 @@
+#include <malloc.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
@@ -64,6 +66,10 @@ int run(int argc, char** argv, bool& several_ranks) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Buffers from this size on go back to the system when freed, so that resident memory is what the plan says.
+  constexpr int kReturnedBytes = 128 << 10;
+  mallopt(M_MMAP_THRESHOLD, kReturnedBytes);
+  mallopt(M_TRIM_THRESHOLD, kReturnedBytes);
   bool several_ranks = false;
   ExitCode code = ExitCode::kInternal;
   try {

@@ -11,8 +11,8 @@ namespace {
 constexpr std::int64_t kFloat = sizeof(float);
 constexpr std::int64_t kMiB = 1 << 20;
 // Resident without any model: program, MPI, HDF5 and BLAS code, tokenizer; and per thread its stack and BLAS packing area.
-constexpr std::int64_t kProgramBytes = 64 * kMiB;
-constexpr std::int64_t kThreadBytes = 12 * kMiB;
+constexpr std::int64_t kProgramBytes = 32 * kMiB;
+constexpr std::int64_t kThreadBytes = 2 * kMiB;
 
 std::int64_t triangle(std::int64_t n) { return n * (n + 1) / 2; }
 
