@@ -67,8 +67,9 @@ int MpiOperation::test() {
 }
 
 bool MpiOperation::advance() {
-  // Open MPI 4 looks at its sockets at every eighth call only; without the burst eight sleeps would pass between two looks.
-  constexpr int kBurst = 8;
+  // Measured (Open MPI 4.1.4, TCP, 4 ranks): an all-reduce of 8 bytes takes 8 ms with one call between sleeps, 2 to 3 ms with
+  // two, 0.6 to 2 ms with four, and no less with more.
+  constexpr int kBurst = 4;
   for (int i = 0; i < kBurst && !ended(); ++i) engine_->progress();
   return ended();
 }
