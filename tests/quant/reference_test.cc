@@ -1,6 +1,7 @@
 // Codes and losses of the sweep against the plain fp64 GPTQ of tests/conformance/reference_gptq.py (see make_reference.py).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -90,15 +91,25 @@ double output_error(Backend& backend, const Problem& p, const EncodedRows& rows,
   return sum;
 }
 
-Outcome compare(const Reference& reference, const Json& test, std::size_t index, const FactorOptions& options) {
-  const Problem p = problem_of(reference, test);
+// What a mutant does to the work; the default does it right.
+struct Mutant {
+  double damp_percent = 0.01;
+  bool swap_rows = false;   // the first two
+  bool zero_group = false;  // codes of the first 32 columns
+};
+
+Outcome compare(const Reference& reference, const Json& test, std::size_t index, const Mutant& mutant) {
+  Problem p = problem_of(reference, test);
+  if (mutant.swap_rows) std::swap_ranges(p.w.begin(), p.w.begin() + p.cols, p.w.begin() + p.cols);
   const auto backend = make_cpu_backend(1);
-  FactorOptions used = options;
-  used.order = p.order;
-  const Factor factor = backend->factor(p.h, p.cols, used);
+  const Factor factor = backend->factor(p.h, p.cols, {.order = p.order, .damp_percent = mutant.damp_percent});
   Stream stream;
-  const EncodedRows rows =
+  EncodedRows rows =
       find_method("gptq").convert(*backend, stream, {p.w.data(), p.rows, p.cols, p.cols, MemSpace::kHost}, &factor, p.codec, 0);
+  if (mutant.zero_group)
+    for (std::int64_t r = 0; r < p.rows; ++r)
+      for (std::int64_t c = 0; c < std::min<std::int64_t>(32, p.cols); ++c)
+        rows.codes[static_cast<std::size_t>(r * p.cols + c)] = 0;
   const auto codes = reference.values<std::uint8_t>("codes." + std::to_string(index));
   Outcome out;
   for (std::size_t i = 0; i < codes.size(); ++i)
@@ -110,30 +121,56 @@ Outcome compare(const Reference& reference, const Json& test, std::size_t index,
   return out;
 }
 
+// At least 99 % of the codes in each test. Losses: within 0.1 % where all codes are equal, and on average for each value of each
+// setting; one rounding tie may send a row another way, which moves a test of few rows by more.
 TEST(GptqReference, CodesAndLossesAreThoseOfTheReference) {
   const Reference reference;
   ASSERT_GE(reference.tests.size(), 40U);
+  struct Mean {
+    double loss = 0, output = 0;
+    int count = 0;
+  };
+  std::map<std::string, Mean> means;
+  int exact = 0;
   for (std::size_t i = 0; i < reference.tests.size(); ++i) {
     const Json& test = reference.tests[i];
     const Outcome outcome = compare(reference, test, i, {});
-    std::printf("%s: %.5f equal, loss %+.6f, output %+.6f\n", test.dump().c_str(), outcome.equal, outcome.loss, outcome.output);
+    const bool all = outcome.equal > 1 - 1e-9;
+    exact += all ? 1 : 0;
     EXPECT_GE(outcome.equal, 0.99) << test.dump();
-    EXPECT_LE(std::abs(outcome.loss), 1e-3) << test.dump();
-    EXPECT_LE(std::abs(outcome.output), 1e-3) << test.dump();
+    EXPECT_LE(std::abs(outcome.loss), all ? 1e-3 : 2.5e-2) << test.dump();
+    EXPECT_LE(std::abs(outcome.output), all ? 1e-3 : 2.5e-2) << test.dump();
+    for (const char* setting : {"case", "bits", "sym", "group", "order", "mse", "stored"}) {
+      Mean& mean = means[fmt::format("{} {}", setting, test[setting].dump())];
+      mean.loss += outcome.loss;
+      mean.output += outcome.output;
+      ++mean.count;
+    }
+  }
+  std::printf("%d of %zu tests have all codes equal\n", exact, reference.tests.size());
+  EXPECT_GE(exact, 9 * static_cast<int>(reference.tests.size()) / 10);
+  for (const auto& [setting, mean] : means) {
+    EXPECT_LE(std::abs(mean.loss / mean.count), 1e-3) << setting;
+    EXPECT_LE(std::abs(mean.output / mean.count), 1e-3) << setting;
   }
 }
 
-// The comparison must see an error of the algorithm: another damping changes codes at 4 bits on real activations.
-TEST(GptqReference, AWrongDampingIsSeen) {
-  const Reference reference;
-  int seen = 0, looked = 0;
+// The comparison must see errors of the algorithm.
+double seen(const Reference& reference, const Mutant& mutant, int bits) {
+  int found = 0, looked = 0;
   for (std::size_t i = 0; i < reference.tests.size(); ++i) {
-    if (reference.tests[i]["bits"].get<int>() < 4) continue;
+    if (reference.tests[i]["bits"].get<int>() < bits) continue;
     ++looked;
-    seen += compare(reference, reference.tests[i], i, {.damp_percent = 0.02}).equal < 0.99 ? 1 : 0;
+    found += compare(reference, reference.tests[i], i, mutant).equal < 0.99 ? 1 : 0;
   }
-  EXPECT_GT(looked, 0);
-  EXPECT_EQ(seen, looked);
+  return static_cast<double>(found) / looked;
+}
+
+TEST(GptqReference, MutantsAreSeen) {
+  const Reference reference;
+  EXPECT_EQ(seen(reference, {.damp_percent = 0.02}, 4), 1.0);
+  EXPECT_EQ(seen(reference, {.swap_rows = true}, 2), 1.0);
+  EXPECT_EQ(seen(reference, {.zero_group = true}, 2), 1.0);
 }
 
 }  // namespace
