@@ -26,7 +26,7 @@ struct CalibrationOptions {
   std::int64_t nsamples = 128;  // at most
   std::int64_t seqlen = 2048;   // tokens of a sample
   // One sample a document, cut to seqlen: what lies between occurrences of this string; "": the documents as they are.
-  std::optional<std::string> split_on;
+  std::optional<std::string> split_on = std::nullopt;
   bool shuffle = false;  // the windows or documents that `seed` draws, instead of the first ones
   std::uint64_t seed = 0;
   BosMode bos = BosMode::kAuto;
