@@ -142,9 +142,10 @@ Calibration read_calibration(const options::variables_map& values, const ModelIn
 
 options::options_description window_options() {
   options::options_description group("Text");
-  group.add_options()                                                                                                    //
-      ("text", options::value<Strings>()->composing(), "file or data set to score, as --calibration of quantize")        //
-      ("window", options::value<std::int64_t>()->default_value(2048), "tokens of a window; cut to the model's context")  //
+  group.add_options()                                                                                                         //
+      ("text", options::value<Strings>()->composing(), "file or data set to score, as --calibration of quantize")             //
+      ("ids", options::value<std::string>(), "exact token ids instead of text: JSON (list of lists, a window each) or HDF5")  //
+      ("window", options::value<std::int64_t>()->default_value(2048), "tokens of a window; cut to the model's context")       //
       ("max-windows", options::value<std::int64_t>(), "score at most so many windows (default: all)");
   add_cutting(group);
   return group;
@@ -154,14 +155,20 @@ Samples read_windows(const options::variables_map& values, const ModelInput& mod
   constexpr std::int64_t kAllWindows = std::int64_t{1} << 40;
   CalibrationSet set;
   collectively(world, [&] {
-    check(values.count("text") != 0, ExitCode::kUsage, "--text is missing (there is nothing to score) give a file");
+    check((values.count("text") != 0) != (values.count("ids") != 0), ExitCode::kUsage,
+          "give either --text or --ids (what is scored comes from one of them)");
     if (world.rank() != 0) return;
+    const TokenLimits limits{model.spec.vocab, model.spec.context};
+    if (values.count("ids") != 0) {
+      set = read_calibration_ids(values["ids"].as<std::string>(), limits);
+      return;
+    }
     CalibrationOptions options = cutting(values);
     options.seqlen = values["window"].as<std::int64_t>();
     options.nsamples = values.count("max-windows") != 0 ? values["max-windows"].as<std::int64_t>() : kAllWindows;
     const std::string directory = values.count("tokenizer") != 0 ? values["tokenizer"].as<std::string>() : model.directory;
-    set = make_calibration(read_text(values, strings_of(values, "text"), {}, model), *Tokenizer::load(directory), options,
-                           {model.spec.vocab, model.spec.context});
+    set =
+        make_calibration(read_text(values, strings_of(values, "text"), {}, model), *Tokenizer::load(directory), options, limits);
     for (const std::string& note : set.notes)
       if (values.count("max-windows") != 0) log_warning(note);
   });
