@@ -20,9 +20,10 @@ command -v dpkg-query >/dev/null || {
   echo "dependencies.sh: this is not Debian or Ubuntu; install what corresponds to: ${packages[*]}" >&2
   exit 1
 }
+installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "${packages[@]}" 2>/dev/null | sed -n 's/^installed //p') || true
 missing=()
 for package in "${packages[@]}"; do
-  [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  grep -qxF "$package" <<<"$installed" || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ $list = yes ]; then

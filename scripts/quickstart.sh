@@ -34,6 +34,7 @@ evaluate() {  # method, bits, model or output: a line of the table
   ranks evaluate "$3" --text "$texts/corpus-evaluation.txt" --window 256 --max-windows 96 --reference "$model" --json >>"$rows"
 }
 
+mkdir -p "$out"
 for method in gptq rtn; do
   step "$method at 4 bits: GPTQ repository, compressed-tensors repository, GGUF file"
   quantize "$method-4bit" gptq,compressed-tensors,gguf:q4_0 --method "$method" --bits 4 --group-size 128 --sym
