@@ -2,7 +2,7 @@
 
 Each row: calibration of 64 windows of 256 tokens, evaluation of the first 96 windows of 256 tokens. The rise of perplexity over the original
 may be at most 1.1 times the reference's; at 8 bits the perplexity stays within 0.1 % of the original's. Codes whose rounding
-falls the other way change the perplexity a little, which is allowed on top: 1e-4 for tiny-llama (round to nearest at 4 bits rises by 9.6e-4),
+falls the other way change the perplexity a little, which is allowed on top: 2.5e-4 for tiny-llama (round to nearest at 4 bits rises by 9.6e-4),
 3e-3 for babyllama-tok105 (round to nearest: 0.1).
 The windows are cut from the ids of AutoTokenizer, which the reference used: its LlamaTokenizer splits text before the merges, which
 these models' tokenizer.json does not say.
@@ -52,7 +52,7 @@ CASES = [
     ("tiny-llama", 2, 32, False, "none", False, 1.97793),
     ("tiny-llama", 2, 32, False, "static", False, 1.97660),
 ]
-NOISE = {"stories260K": 0.0, "babyllama-tok105": 3e-3, "tiny-llama": 1e-4}
+NOISE = {"stories260K": 0.0, "babyllama-tok105": 3e-3, "tiny-llama": 2.5e-4}
 ORIGINAL = {"stories260K": 6.491, "babyllama-tok105": 3.065, "tiny-llama": 1.97141}
 
 
