@@ -102,6 +102,7 @@ float round_to(DType dtype, float x) {
 
 void to_f32(DType dtype, std::span<const std::byte> src, std::span<float> dst) {
   expect(src.size() == dst.size() * size_of(dtype), "to_f32: {} bytes for {} values", src.size(), dst.size());
+  if (src.empty()) return;
   const std::byte* s = src.data();
   switch (dtype) {
     case DType::kF32: std::memcpy(dst.data(), s, src.size()); return;
@@ -120,6 +121,7 @@ void to_f32(DType dtype, std::span<const std::byte> src, std::span<float> dst) {
 
 void from_f32(DType dtype, std::span<const float> src, std::span<std::byte> dst) {
   expect(dst.size() == src.size() * size_of(dtype), "from_f32: {} bytes for {} values", dst.size(), src.size());
+  if (src.empty()) return;
   std::byte* d = dst.data();
   switch (dtype) {
     case DType::kF32: std::memcpy(d, src.data(), dst.size()); return;
