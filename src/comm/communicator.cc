@@ -15,15 +15,21 @@ void expect_rank(const Communicator& comm, int rank, CommOp op) {
   expect(rank >= 0 && rank < comm.size(), "{} names rank {} of a group of {}", name_of(op), rank, comm.size());
 }
 
-// Sum of the counts; checks that they fit this rank's buffers.
-std::size_t expect_counts(const Communicator& comm, std::span<const std::byte> mine, std::span<const std::size_t> counts,
-                          CommOp op) {
+// Sum of the counts, one for each rank.
+std::size_t sum_of(const Communicator& comm, std::span<const std::size_t> counts, CommOp op) {
   expect(counts.size() == static_cast<std::size_t>(comm.size()), "{} of {} counts in a group of {}", name_of(op), counts.size(),
          comm.size());
-  const std::size_t own = counts[static_cast<std::size_t>(comm.rank())];
-  expect(mine.size() == own, "{}: rank {} gives {} bytes, but its count is {}", name_of(op), comm.rank(), mine.size(), own);
   std::size_t total = 0;
   for (const std::size_t count : counts) total += count;
+  return total;
+}
+
+// The same; checks that they fit this rank's buffers.
+std::size_t expect_counts(const Communicator& comm, std::span<const std::byte> mine, std::span<const std::size_t> counts,
+                          CommOp op) {
+  const std::size_t total = sum_of(comm, counts, op);
+  const std::size_t own = counts[static_cast<std::size_t>(comm.rank())];
+  expect(mine.size() == own, "{}: rank {} gives {} bytes, but its count is {}", name_of(op), comm.rank(), mine.size(), own);
   return total;
 }
 
@@ -83,6 +89,21 @@ Pending Communicator::start_gather_v(Buffer<const std::byte> mine, std::span<con
   expect(rank() != root || all.data.size() == total, "gather of {} bytes into {}", total, all.data.size());
   count(CommOp::kGather, rank() == root ? 0 : mine.data.size(), rank() == root ? total - mine.data.size() : 0);
   return pending(do_gather_v(mine.data, counts, all.data, root), CommOp::kGather, total, root);
+}
+
+Pending Communicator::start_all_to_all_v(Buffer<const std::byte> give, std::span<const std::size_t> give_counts,
+                                         Buffer<std::byte> get, std::span<const std::size_t> get_counts) {
+  expect_host(give.space, CommOp::kAllToAll);
+  expect_host(get.space, CommOp::kAllToAll);
+  const std::size_t given = sum_of(*this, give_counts, CommOp::kAllToAll);
+  const std::size_t got = sum_of(*this, get_counts, CommOp::kAllToAll);
+  expect(give.data.size() == given && get.data.size() == got, "all-to-all of {} and {} bytes in buffers of {} and {}", given, got,
+         give.data.size(), get.data.size());
+  const auto own = static_cast<std::size_t>(rank());
+  expect(give_counts[own] == get_counts[own], "all-to-all: rank {} gives itself {} bytes and gets {}", own, give_counts[own],
+         get_counts[own]);
+  count(CommOp::kAllToAll, given - give_counts[own], got - get_counts[own]);
+  return pending(do_all_to_all_v(give.data, give_counts, get.data, get_counts), CommOp::kAllToAll, given + got, -1);
 }
 
 Pending Communicator::start_send(Buffer<const std::byte> data, int peer, int tag) {

@@ -107,6 +107,10 @@ class Communicator {
   Pending start_all_gather_v(Buffer<const std::byte> mine, std::span<const std::size_t> counts, Buffer<std::byte> all);
   // The same at the root only; `all` is not used elsewhere (may be empty).
   Pending start_gather_v(Buffer<const std::byte> mine, std::span<const std::size_t> counts, Buffer<std::byte> all, int root);
+  // Rank r gives give_counts[p] bytes to each rank p, and gets get_counts[p] from it; both buffers hold the pieces one after the
+  // other by rank. What p gives r is what r gets from p.
+  Pending start_all_to_all_v(Buffer<const std::byte> give, std::span<const std::size_t> give_counts, Buffer<std::byte> get,
+                             std::span<const std::size_t> get_counts);
   // Point to point; messages of the same peer and tag (0 … kMaxTag) arrive in the order sent; both sides name the same size.
   Pending start_send(Buffer<const std::byte> data, int peer, int tag);
   Pending start_recv(Buffer<std::byte> data, int peer, int tag);
@@ -131,6 +135,10 @@ class Communicator {
   void gather_v(Buffer<const std::byte> mine, std::span<const std::size_t> counts, Buffer<std::byte> all, int root) {
     start_gather_v(mine, counts, all, root).wait();
   }
+  void all_to_all_v(Buffer<const std::byte> give, std::span<const std::size_t> give_counts, Buffer<std::byte> get,
+                    std::span<const std::size_t> get_counts) {
+    start_all_to_all_v(give, give_counts, get, get_counts).wait();
+  }
   void send(Buffer<const std::byte> data, int peer, int tag) { start_send(data, peer, tag).wait(); }
   void recv(Buffer<std::byte> data, int peer, int tag) { start_recv(data, peer, tag).wait(); }
 
@@ -151,6 +159,8 @@ class Communicator {
                                 std::span<std::byte> all) = 0;
   virtual State do_gather_v(std::span<const std::byte> mine, std::span<const std::size_t> counts, std::span<std::byte> all,
                             int root) = 0;
+  virtual State do_all_to_all_v(std::span<const std::byte> give, std::span<const std::size_t> give_counts,
+                                std::span<std::byte> get, std::span<const std::size_t> get_counts) = 0;
   virtual State do_send(std::span<const std::byte> data, int peer, int tag) = 0;
   virtual State do_recv(std::span<std::byte> data, int peer, int tag) = 0;
 

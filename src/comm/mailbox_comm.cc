@@ -237,6 +237,25 @@ std::shared_ptr<PendingState> MailboxComm::do_gather_v(std::span<const std::byte
   return exchange;
 }
 
+std::shared_ptr<PendingState> MailboxComm::do_all_to_all_v(std::span<const std::byte> give,
+                                                           std::span<const std::size_t> give_counts, std::span<std::byte> get,
+                                                           std::span<const std::size_t> get_counts) {
+  auto exchange = next_exchange(CommOp::kAllToAll);
+  for (int r = 0; r < size(); ++r) {
+    const std::span<const std::byte> given = give.first(give_counts[static_cast<std::size_t>(r)]);
+    const std::span<std::byte> place = get.first(get_counts[static_cast<std::size_t>(r)]);
+    give = give.subspan(given.size());
+    get = get.subspan(place.size());
+    if (r == rank()) {
+      copy(given, place);
+    } else {
+      exchange->post(r, copy_of(given));
+      exchange->await(r, place.size(), [place](std::span<const std::byte> from) { copy(from, place); });
+    }
+  }
+  return exchange;
+}
+
 std::shared_ptr<PendingState> MailboxComm::do_send(std::span<const std::byte> data, int peer, int tag) {
   const Envelope envelope{group_.number, rank(), peer, tag, sent_[{peer, tag}]++};
   auto exchange = std::make_shared<Exchange>(mailbox_, CommOp::kSend, envelope);

@@ -78,6 +78,8 @@ class MailboxComm final : public Communicator {
                                                 std::span<std::byte> all) override;
   std::shared_ptr<PendingState> do_gather_v(std::span<const std::byte> mine, std::span<const std::size_t> counts,
                                             std::span<std::byte> all, int root) override;
+  std::shared_ptr<PendingState> do_all_to_all_v(std::span<const std::byte> give, std::span<const std::size_t> give_counts,
+                                                std::span<std::byte> get, std::span<const std::size_t> get_counts) override;
   std::shared_ptr<PendingState> do_send(std::span<const std::byte> data, int peer, int tag) override;
   std::shared_ptr<PendingState> do_recv(std::span<std::byte> data, int peer, int tag) override;
 

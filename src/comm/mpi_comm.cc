@@ -21,6 +21,7 @@ namespace mpiquant {
 namespace {
 
 constexpr int kGatherTag = Communicator::kMaxTag + 1;
+constexpr int kAllToAllTag = Communicator::kMaxTag + 2;
 constexpr std::size_t kLongestMessage = std::size_t{64} << 20;  // bytes; Open MPI 4.1 has no large counts
 
 MPI_Datatype type_of(Element element) {
@@ -174,6 +175,24 @@ class MpiComm final : public Communicator {
         copy_own(mine, place);
       } else {
         add_recv(op, place, static_cast<int>(r), kGatherTag);
+      }
+    }
+    return begin_transfer(op);
+  }
+
+  State do_all_to_all_v(std::span<const std::byte> give, std::span<const std::size_t> give_counts, std::span<std::byte> get,
+                        std::span<const std::size_t> get_counts) override {
+    const Operation op = operation();
+    for (std::size_t r = 0; r < give_counts.size(); ++r) {
+      const std::span<const std::byte> given = give.first(give_counts[r]);
+      const std::span<std::byte> place = get.first(get_counts[r]);
+      give = give.subspan(given.size());
+      get = get.subspan(place.size());
+      if (static_cast<int>(r) == rank_) {
+        copy_own(given, place);
+      } else {
+        add_recv(op, place, static_cast<int>(r), kAllToAllTag);
+        add_send(op, given, static_cast<int>(r), kAllToAllTag);
       }
     }
     return begin_transfer(op);

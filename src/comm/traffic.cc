@@ -3,8 +3,8 @@
 namespace mpiquant {
 
 std::string_view name_of(CommOp op) {
-  constexpr std::array<std::string_view, kCommOps> kNames = {"barrier", "broadcast",  "reduce", "all-reduce",
-                                                             "gather",  "all-gather", "send",   "receive"};
+  constexpr std::array<std::string_view, kCommOps> kNames = {"barrier",    "broadcast",  "reduce", "all-reduce", "gather",
+                                                             "all-gather", "all-to-all", "send",   "receive"};
   return kNames[static_cast<std::size_t>(op)];
 }
 

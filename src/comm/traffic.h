@@ -7,8 +7,8 @@
 
 namespace mpiquant {
 
-enum class CommOp : std::uint8_t { kBarrier, kBroadcast, kReduce, kAllReduce, kGather, kAllGather, kSend, kReceive };
-inline constexpr std::size_t kCommOps = 8;
+enum class CommOp : std::uint8_t { kBarrier, kBroadcast, kReduce, kAllReduce, kGather, kAllGather, kAllToAll, kSend, kReceive };
+inline constexpr std::size_t kCommOps = 9;
 
 std::string_view name_of(CommOp op);
 
@@ -16,6 +16,7 @@ std::string_view name_of(CommOp op);
 //   broadcast   the root sent b once, every other rank received b        reduce      others sent b, the root received b·(size−1)
 //   all-reduce  every rank sent b and received b                         gather      others sent theirs, the root received theirs
 //   all-gather  every rank sent its own and received the others'         send, recv  as they are
+//   all-to-all  what goes to and comes from the other ranks
 // With one rank nothing is sent or received. Over all ranks of a reduce or gather, sent and received are equal.
 struct TrafficRow {
   std::uint64_t calls = 0;

@@ -122,6 +122,29 @@ bool gathers(Communicator& comm) {
   return right;
 }
 
+// Rank r gives rank p (r + 2p + 1) % 5 pieces of `step` bytes, so that some give nothing.
+bool all_to_alls(Communicator& comm) {
+  bool right = true;
+  for (const std::size_t step : {0, 1, 7, 100}) {
+    const auto bytes_from_to = [step](int from, int to) { return static_cast<std::size_t>((from + 2 * to + 1) % 5) * step; };
+    std::vector<std::size_t> give_counts, get_counts;
+    Bytes give, wanted;
+    for (int r = 0; r < comm.size(); ++r) {
+      give_counts.push_back(bytes_from_to(comm.rank(), r));
+      get_counts.push_back(bytes_from_to(r, comm.rank()));
+      const Bytes to = pattern(give_counts.back(), comm.rank() * 16 + r), from = pattern(get_counts.back(), r * 16 + comm.rank());
+      give.insert(give.end(), to.begin(), to.end());
+      wanted.insert(wanted.end(), from.begin(), from.end());
+    }
+    Bytes get(wanted.size()), again(wanted.size());
+    Pending first = comm.start_all_to_all_v(give, give_counts, get, get_counts);
+    comm.all_to_all_v(give, give_counts, again, get_counts);
+    first.wait();
+    right = right && get == wanted && again == wanted;
+  }
+  return right;
+}
+
 // A stream of messages around the ring, two tags, receives begun ahead; with one rank a stream to itself.
 bool streams(Communicator& comm) {
   constexpr int kMessages = 20;
@@ -166,7 +189,8 @@ TEST_P(CommunicatorCheck, NoticesAFlippedBit) {
 INSTANTIATE_TEST_SUITE_P(All, CommunicatorCheck,
                          testing::Values(std::pair("Broadcast", &broadcasts), std::pair("Reduce", &reduces),
                                          std::pair("AllReduce", &all_reduces), std::pair("AllGather", &all_gathers),
-                                         std::pair("Gather", &gathers), std::pair("Streams", &streams)),
+                                         std::pair("Gather", &gathers), std::pair("AllToAll", &all_to_alls),
+                                         std::pair("Streams", &streams)),
                          [](const auto& check) { return std::string(check.param.first); });
 
 TEST(Communicator, ReducesEveryElementType) {
@@ -349,8 +373,10 @@ TEST(Communicator, RefusesRanksTagsAndCountsOutOfRange) {
     EXPECT_THROW(comm.start_send(data, 0, Communicator::kMaxTag + 1), Error);
     std::vector<std::size_t> counts(static_cast<std::size_t>(comm.size()), 8);
     EXPECT_THROW(comm.start_all_gather_v(data, counts, {}), Error);
+    EXPECT_THROW(comm.start_all_to_all_v({}, counts, data, counts), Error);
     counts.push_back(0);
     EXPECT_THROW(comm.start_all_gather_v(data, counts, {}), Error);
+    EXPECT_THROW(comm.start_all_to_all_v({}, counts, {}, counts), Error);
     comm.barrier();
   });
 }

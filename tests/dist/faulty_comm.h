@@ -62,6 +62,10 @@ class FaultyComm final : public Communicator {
                     int root) override {
     return spoil(inner_.start_gather_v(mine, counts, all, root), all);
   }
+  State do_all_to_all_v(std::span<const std::byte> give, std::span<const std::size_t> give_counts, std::span<std::byte> get,
+                        std::span<const std::size_t> get_counts) override {
+    return spoil(inner_.start_all_to_all_v(give, give_counts, get, get_counts), get);
+  }
   State do_send(std::span<const std::byte> data, int peer, int tag) override {
     return spoil(inner_.start_send(data, peer, tag), {});
   }
