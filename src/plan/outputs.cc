@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <array>
 
 #include "src/base/error.h"
+#include "src/base/nearest.h"
 #include "src/base/tensor.h"
 #include "src/plan/recipe.h"
 
@@ -23,8 +25,19 @@ CodecSpec ggml_codec(const std::string& type) {
   return codec;
 }
 
-bool is_ggml_codec(const std::string& type) { return type == "q8_0" || type == "q4_0" || type == "q4_1"; }
-bool is_ggml_float(const std::string& type) { return type == "f32" || type == "f16" || type == "bf16"; }
+constexpr std::array<std::string_view, 3> kGgmlCodecs = {"q4_0", "q4_1", "q8_0"};
+constexpr std::array<std::string_view, 3> kGgmlFloats = {"f16", "bf16", "f32"};
+
+bool one_of(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+bool is_ggml_codec(const std::string& type) {
+  return std::find(kGgmlCodecs.begin(), kGgmlCodecs.end(), type) != kGgmlCodecs.end();
+}
 
 std::string default_gguf_type(const Recipe& recipe) {
   if (recipe.bits == 8) return "q8_0";
@@ -35,6 +48,7 @@ std::string default_gguf_type(const Recipe& recipe) {
 
 // "gptq", "gguf:q4_0", "dense:compressed-tensors", …
 FormatChoice choose_format(const std::string& label, const Recipe& recipe, const ModelSpec& model) {
+  check_format(label);
   const std::size_t colon = label.find(':');
   FormatChoice choice{&find_container(label.substr(0, colon)), std::nullopt, ""};
   const std::string suffix = colon == std::string::npos ? "" : label.substr(colon + 1);
@@ -47,10 +61,7 @@ FormatChoice choose_format(const std::string& label, const Recipe& recipe, const
   const std::string container(choice.container->name());
   if (container == "gguf") {
     choice.gguf_type = suffix.empty() ? default_gguf_type(recipe) : suffix;
-    std::transform(choice.gguf_type.begin(), choice.gguf_type.end(), choice.gguf_type.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    check(is_ggml_codec(choice.gguf_type) || is_ggml_float(choice.gguf_type), ExitCode::kUsage,
-          "GGUF type \"{}\" is not written here (known: f32, f16, bf16, q8_0, q4_0, q4_1)", suffix);
+    choice.gguf_type = lower(choice.gguf_type);
     if (is_ggml_codec(choice.gguf_type)) choice.codec = ggml_codec(choice.gguf_type);
   } else if (container == "dense" && is_ggml_codec(suffix)) {
     choice.codec = ggml_codec(suffix);
@@ -58,7 +69,6 @@ FormatChoice choose_format(const std::string& label, const Recipe& recipe, const
     choice.codec = integers;
     choice.codec->scale_dtype = find_container(suffix).scale_dtype(model);
   } else {
-    check(suffix.empty(), ExitCode::kUsage, "format \"{}\": {} takes no codec after the colon", label, container);
     choice.codec = integers;
   }
   return choice;
@@ -125,6 +135,33 @@ void settle_ragged(const Recipe& recipe, const FormatChoice& format, const std::
 }
 
 }  // namespace
+
+std::vector<std::string> codecs_of(std::string_view container) {
+  std::vector<std::string> names;
+  if (container == "gguf" || container == "dense") names.insert(names.end(), kGgmlCodecs.begin(), kGgmlCodecs.end());
+  if (container == "gguf") names.insert(names.end(), kGgmlFloats.begin(), kGgmlFloats.end());
+  // A plain repository may hold the decoded values of another container's integers.
+  if (container == "dense")
+    for (const Container* other : containers())
+      if (other->name() != "dense" && other->name() != "gguf") names.emplace_back(other->name());
+  return names;
+}
+
+void check_format(const std::string& format) {
+  const std::size_t colon = format.find(':');
+  const std::string container = format.substr(0, colon);
+  std::vector<std::string> names;
+  for (const Container* known : containers()) names.emplace_back(known->name());
+  check(one_of(names, container), ExitCode::kUsage, "format \"{}\" is unknown {}", format, suggestion(container, names));
+  if (colon == std::string::npos) return;
+  const std::string codec = format.substr(colon + 1);
+  const std::vector<std::string> codecs = codecs_of(container);
+  check(!codecs.empty(), ExitCode::kUsage,
+        "format \"{}\": {} takes no codec after the colon (its grid follows from bits, group size and sym) leave it out", format,
+        container);
+  check(one_of(codecs, container == "gguf" ? lower(codec) : codec), ExitCode::kUsage,
+        "format \"{}\": \"{}\" is no codec that {} holds here {}", format, codec, container, suggestion(codec, codecs));
+}
 
 std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& model, const std::map<std::string, DType>& dtypes,
                                         std::vector<std::string>& notes) {

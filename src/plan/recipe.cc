@@ -45,9 +45,13 @@ void check_bits(int bits) {
         "bits = {} (containers hold 2, 3, 4 and 8 bits) choose one of these", bits);
 }
 
+// No row of a model is longer; what is larger is a typing mistake, or would overflow.
+constexpr std::int64_t kLargestGroup = 1 << 20;
+
 void check_group_size(std::int64_t group_size) {
-  check(group_size == -1 || group_size > 0, ExitCode::kUsage,
-        "group_size = {} (a group is a number of columns) give a positive number, or -1 for whole rows", group_size);
+  check(group_size == -1 || (group_size > 0 && group_size <= kLargestGroup), ExitCode::kUsage,
+        "group_size = {} (a group is a number of columns, at most {}) give a positive number, or -1 for whole rows", group_size,
+        kLargestGroup);
 }
 
 }  // namespace
@@ -68,10 +72,8 @@ Rule parse_rule(const std::string& text) {
     const std::string value = equals == std::string::npos ? "" : item.substr(equals + 1);
     if (key == "bits") {
       rule.bits = parse_number<int>(value, text);
-      check_bits(*rule.bits);
     } else if (key == "group_size") {
       rule.group_size = parse_number<std::int64_t>(value, text);
-      check_group_size(*rule.group_size);
     } else if (key == "sym" && (value == "true" || value == "false")) {
       rule.symmetric = value == "true";
     } else {
@@ -79,7 +81,21 @@ Rule parse_rule(const std::string& text) {
            text);
     }
   }
+  check_rule(rule);
   return rule;
+}
+
+void check_rule(const Rule& rule) {
+  check(!rule.pattern.empty(), ExitCode::kUsage,
+        "a rule has no pattern (it says which linears are meant) give one, as *down_proj");
+  const bool chooses = rule.bits || rule.group_size || rule.symmetric;
+  check(rule.dense || chooses, ExitCode::kUsage,
+        "the rule for \"{}\" says nothing (a rule is dense, or has bits, group_size or sym) add one of them", rule.pattern);
+  check(!rule.dense || !chooses, ExitCode::kUsage,
+        "the rule for \"{}\" is dense and has bits, group_size or sym (a dense linear has none of them) keep one", rule.pattern);
+  if (rule.bits) check_bits(*rule.bits);
+  if (rule.group_size) check_group_size(*rule.group_size);
+  matches(rule, "");  // compiles a regular expression
 }
 
 bool matches(const Rule& rule, const std::string& module) { return matches_pattern(rule.pattern, module); }
@@ -122,15 +138,22 @@ Json identity_json(const Recipe& recipe) {
               {"unit_samples", recipe.unit_samples}};
 }
 
-void check_recipe(const Recipe& recipe) {
+void check_recipe_values(const Recipe& recipe) {
   check_bits(recipe.bits);
   check_group_size(recipe.group_size);
   check(recipe.damp_percent > 0 && recipe.damp_percent < 1, ExitCode::kUsage,
         "damp_percent = {} (it is a fraction of the Hessian's mean diagonal) give a number between 0 and 1", recipe.damp_percent);
   check(recipe.damp_increment > 0 && recipe.damp_increment <= 1, ExitCode::kUsage,
         "damp_increment = {} (it is added after a failed factorization) give a number above 0, at most 1", recipe.damp_increment);
-  check(recipe.unit_samples >= 0, ExitCode::kUsage, "unit_samples = {} (a unit holds at least one sample)", recipe.unit_samples);
-  check(recipe.stages >= 1, ExitCode::kUsage, "stages = {} (there is at least one stage)", recipe.stages);
+  check(recipe.unit_samples >= 0, ExitCode::kUsage,
+        "unit_samples = {} (a unit holds at least one sample) give a positive number, or 0 for the default", recipe.unit_samples);
+  check(recipe.stages >= 1, ExitCode::kUsage, "stages = {} (there is at least one stage) give a positive number", recipe.stages);
+  check(recipe.max_shard_bytes >= 1, ExitCode::kUsage, "max_shard_size = {} (a file holds something) give a size, as 5GB",
+        recipe.max_shard_bytes);
+}
+
+void check_recipe(const Recipe& recipe) {
+  check_recipe_values(recipe);
   check(recipe.schedule == Schedule::kStaged || recipe.stages == 1, ExitCode::kUsage,
         "stages = {} with the sequential schedule (it has one stage) add --schedule staged", recipe.stages);
   check(!recipe.formats.empty(), ExitCode::kUsage, "no output format is given (nothing would be written) add --format");

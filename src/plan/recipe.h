@@ -25,6 +25,8 @@ struct Rule {
 // "PATTERN:dense" or "PATTERN:bits=8,group_size=64,sym=true". Throws (usage error).
 Rule parse_rule(const std::string& text);
 bool matches(const Rule& rule, const std::string& module);
+// Checks that a rule says something and does not contradict itself. Throws (usage error).
+void check_rule(const Rule& rule);
 
 enum class Schedule : std::uint8_t { kSequential, kStaged };
 
@@ -60,8 +62,15 @@ std::string to_string(ActOrder order);
 // What identifies the output of a recipe: everything but schedule and stages, which change no byte.
 Json identity_json(const Recipe& recipe);
 
-// Checks values that no model is needed for: bits, group size, damping, unit samples. Throws (usage error).
+// Checks values that no model is needed for: bits, group size, damping, unit samples; check_recipe also that they fit each other.
+// Throws (usage error).
+void check_recipe_values(const Recipe& recipe);
 void check_recipe(const Recipe& recipe);
+
+// What may stand behind the colon of --format CONTAINER:CODEC, the default first; empty: nothing.
+std::vector<std::string> codecs_of(std::string_view container);
+// Checks that a format is CONTAINER or CONTAINER:CODEC of the tables. Throws (usage error) with the nearest name.
+void check_format(const std::string& format);
 
 // The outputs of a recipe for a model, each linear with its codec, checked against what its container can hold; fallbacks
 // that the recipe allows are appended to `notes`. dtypes: dtype of each source tensor by name.

@@ -1,0 +1,229 @@
+#include "src/plan/recipe_yaml.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <map>
+#include <sstream>
+
+#include "src/base/error.h"
+#include "src/base/nearest.h"
+#include "src/plan/recipe_fields.h"
+#include "src/text/unicode.h"
+
+namespace mpiquant {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+// Keys of the document that are no fields of the table.
+constexpr std::string_view kVersion = "version";
+constexpr std::string_view kTransforms = "transforms";
+constexpr std::string_view kRules = "rules";
+constexpr std::string_view kOutputs = "outputs";
+
+class Reader {
+ public:
+  explicit Reader(const std::string& what) : what_(what) {}
+
+  RunChoices read(const YAML::Node& root) {
+    if (!root.IsMap()) refuse(root, "a recipe is a mapping of keys to values (see docs/recipes.md) begin with \"version: 1\"");
+    bool versioned = false;
+    each(root, "", [&](const std::string& key, const YAML::Node& name, const YAML::Node& value) {
+      if (key == kVersion) {
+        versioned = true;
+        if (scalar(value, key) != "1") refuse(value, "version {} is unknown (this program reads version 1)", value.Scalar());
+      } else if (key == kTransforms) {
+        no_transforms(value);
+      } else if (key == kRules) {
+        read_rules(value);
+      } else if (key == kOutputs) {
+        read_outputs(value);
+      } else if (is_section(key)) {
+        if (!value.IsMap()) refuse(value, "{} is a mapping of keys to values (see docs/recipes.md) give one", key);
+        each(value, key,
+             [&](const std::string& inner, const YAML::Node& at, const YAML::Node& given) { read_field(key, inner, at, given); });
+      } else {
+        read_field("", key, name, value);
+      }
+    });
+    if (!versioned) refuse(root, "the recipe has no version (a later program could read it differently) add \"version: 1\"");
+    return std::move(choices_);
+  }
+
+ private:
+  template <typename... Args>
+  [[noreturn]] void refuse(const YAML::Node& at, fmt::format_string<Args...> text, Args&&... args) const {
+    fail(ExitCode::kUsage, "{}: {}", place(at.Mark()), fmt::format(text, std::forward<Args>(args)...));
+  }
+  std::string place(const YAML::Mark& mark) const {
+    return mark.is_null() ? what_ : fmt::format("{}:{}:{}", what_, mark.line + 1, mark.column + 1);
+  }
+  // Runs a reader of one value; its errors get the place of the value.
+  template <typename Work>
+  void at(const YAML::Node& node, Work&& work) {
+    try {
+      work();
+      check_values(choices_);
+    } catch (const Error& error) {
+      refuse(node, "{}", error.what());
+    }
+  }
+
+  // Calls visit(key, key node, value) for each pair; keys are texts and differ.
+  template <typename Visit>
+  void each(const YAML::Node& map, std::string_view section, Visit&& visit) const {
+    std::map<std::string, int> lines;
+    for (const auto& pair : map) {
+      if (!pair.first.IsScalar()) refuse(pair.first, "a key is a word (see docs/recipes.md)");
+      const std::string& key = pair.first.Scalar();
+      const auto [known, added] = lines.emplace(key, pair.first.Mark().line + 1);
+      if (!added)
+        refuse(pair.first, "the key \"{}\" is given twice (first in line {}) keep one", path(section, key), known->second);
+      visit(key, pair.first, pair.second);
+    }
+  }
+
+  const std::string& scalar(const YAML::Node& node, const std::string& name) const {
+    if (node.IsNull()) refuse(node, "{} has no value (an empty one could mean anything) give one or remove the key", name);
+    if (!node.IsScalar()) refuse(node, "{} is one value, not a list or mapping (see docs/recipes.md)", name);
+    // "?" is a plain scalar and "!" a quoted one; any other tag was written down.
+    if (!node.Tag().empty() && node.Tag() != "?" && node.Tag() != "!")
+      refuse(node, "{} has the tag {} (types follow from the keys) remove it", name, node.Tag());
+    return node.Scalar();
+  }
+
+  // Choices of `key` in a mapping of its own, as a rule or an output.
+  void known_key(const YAML::Node& at_node, const std::string& where, const std::string& key, const Strings& known) const {
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      refuse(at_node, "unknown key \"{}\" in {} {}", key, where, suggestion(key, known));
+  }
+
+  bool is_section(const std::string& key) const {
+    for (const RecipeField& field : recipe_fields())
+      if (!field.section.empty() && field.section == key) return true;
+    return false;
+  }
+  static std::string path(std::string_view section, const std::string& key) {
+    return section.empty() ? key : fmt::format("{}.{}", section, key);
+  }
+
+  [[noreturn]] void refuse_key(const std::string& section, const std::string& key, const YAML::Node& name) const {
+    Strings known;
+    if (section.empty()) known = {std::string(kVersion), std::string(kTransforms)};
+    for (const RecipeField& field : recipe_fields()) {
+      if (field.section == section) known.emplace_back(field.key);
+      if (section.empty() && !field.section.empty() && std::find(known.begin(), known.end(), field.section) == known.end())
+        known.emplace_back(field.section);
+    }
+    if (section == "gates" && (key == "max_perplexity_rise" || key == "max_perplexity" || key == "max_kl"))
+      refuse(name,
+             "gates.{} cannot be checked by quantize (it does not score text) remove it, and compare with mpiquant evaluate "
+             "OUTPUT --reference MODEL",
+             key);
+    for (const RecipeField& field : recipe_fields())
+      if (field.key == key && field.section != section)
+        refuse(name, "unknown key \"{}\" (its place is \"{}\") move it there", path(section, key), field.path());
+    refuse(name, "unknown key \"{}\" {}", path(section, key), suggestion(key, known));
+  }
+
+  void read_field(const std::string& section, const std::string& key, const YAML::Node& name, const YAML::Node& value) {
+    const RecipeField* field = find_recipe_field(section, key);
+    if (field == nullptr) refuse_key(section, key, name);
+    FieldText given{field->path(), {}};
+    if (field->kind == FieldKind::kList && value.IsSequence()) {
+      for (const YAML::Node& item : value) given.texts.push_back(scalar(item, given.name));
+    } else {
+      given.texts.push_back(scalar(value, given.name));
+    }
+    at(value, [&] { field->set(choices_, given); });
+  }
+
+  void no_transforms(const YAML::Node& value) const {
+    if (!value.IsSequence()) refuse(value, "transforms is a list (this version has no transforms) give [] or remove the key");
+    for (const YAML::Node& item : value)
+      refuse(item, "transforms: {} is not known here (this version has no transforms) remove it",
+             item.IsScalar() ? item.Scalar() : "an entry");
+  }
+
+  void read_rules(const YAML::Node& value) {
+    if (!value.IsSequence())
+      refuse(value, "rules is a list of mappings with a pattern each (the first match decides) give a list");
+    for (const YAML::Node& item : value) choices_.recipe.rules.push_back(read_rule(item));
+  }
+
+  Rule read_rule(const YAML::Node& item) {
+    static const Strings kKeys = {"pattern", "dense", "bits", "group_size", "sym"};
+    if (!item.IsMap()) refuse(item, "a rule is a mapping (as {{pattern: \"*.down_proj\", bits: 8}}) give one");
+    Rule rule{.pattern = "", .dense = false, .bits = {}, .group_size = {}, .symmetric = {}};
+    each(item, "rules", [&](const std::string& key, const YAML::Node& name, const YAML::Node& given) {
+      known_key(name, "a rule", key, kKeys);
+      const std::string& text = scalar(given, "rules." + key);
+      // Values of a rule are read as those of the whole recipe.
+      RunChoices one;
+      const auto as_field = [&](std::string_view field) {
+        try {
+          find_recipe_field("", field)->set(one, {"rules." + key, {text}});
+          check_values(one);
+        } catch (const Error& error) {
+          refuse(given, "{}", error.what());
+        }
+      };
+      if (key == "pattern") rule.pattern = text;
+      if (key == "dense") as_field("sym"), rule.dense = one.recipe.symmetric;
+      if (key == "bits") as_field("bits"), rule.bits = one.recipe.bits;
+      if (key == "group_size") as_field("group_size"), rule.group_size = one.recipe.group_size;
+      if (key == "sym") as_field("sym"), rule.symmetric = one.recipe.symmetric;
+    });
+    at(item, [&] { check_rule(rule); });
+    return rule;
+  }
+
+  void read_outputs(const YAML::Node& value) {
+    if (!value.IsSequence()) refuse(value, "outputs is a list (each entry is an output) give a list, as [gptq, \"gguf:q4_0\"]");
+    Strings formats;
+    for (const YAML::Node& item : value) formats.push_back(item.IsMap() ? read_output(item) : scalar(item, "outputs"));
+    at(value, [&] { find_recipe_field("", kOutputs)->set(choices_, {std::string(kOutputs), formats}); });
+  }
+
+  std::string read_output(const YAML::Node& item) const {
+    static const Strings kKeys = {"container", "codec", "rules"};
+    std::string container;
+    std::string codec;
+    each(item, "outputs", [&](const std::string& key, const YAML::Node& name, const YAML::Node& given) {
+      known_key(name, "an output", key, kKeys);
+      if (key == "rules")
+        refuse(name,
+               "an output has rules of its own (in this version all outputs of a run share the rules, as they share the codes) "
+               "move them to the recipe's rules, or make this output by a run of its own");
+      (key == "container" ? container : codec) = scalar(given, "outputs." + key);
+    });
+    if (container.empty()) refuse(item, "an output has no container (it says how tensors are filed) give one, as gptq");
+    return codec.empty() ? container : container + ":" + codec;
+  }
+
+  const std::string& what_;
+  RunChoices choices_;
+};
+
+}  // namespace
+
+RunChoices parse_recipe_yaml(std::string_view text, const std::string& what) {
+  try {
+    check_utf8(text, what);
+  } catch (const Error& error) {
+    fail(ExitCode::kUsage, "{}", error.what());
+  }
+  try {
+    std::istringstream stream{std::string(text)};
+    const std::vector<YAML::Node> documents = YAML::LoadAll(stream);
+    check(documents.size() == 1, ExitCode::kUsage, "{} holds {} documents (a recipe is one) give a file with one", what,
+          documents.size());
+    return Reader(what).read(documents.front());
+  } catch (const YAML::Exception& error) {
+    fail(ExitCode::kUsage, "{}:{}:{}: {} (the file is no YAML) mend it", what, error.mark.line + 1, error.mark.column + 1,
+         error.msg);
+  }
+}
+
+}  // namespace mpiquant
