@@ -53,8 +53,15 @@ class Hdf5Writer {
   }
   // A text of the file, at most 60,000 bytes.
   void attribute(const std::string& name, const std::string& text);
-  // Closes, syncs, renames. Nothing may be written afterwards.
-  void commit();
+  // Ends the writing; nothing may be written afterwards. The file is not durable yet.
+  void close();
+  // After close(): syncs and renames. Uses no HDF5, so that any thread may do it.
+  void publish();
+  // Both.
+  void commit() {
+    close();
+    publish();
+  }
 
  private:
   struct State;

@@ -117,13 +117,17 @@ void Hdf5Writer::attribute(const std::string& name, const std::string& text) {
   hdf5::checked(H5Awrite(attribute, type, text.c_str()), kCode, "write", path);
 }
 
-void Hdf5Writer::commit() {
-  expect(state_->file.has_value(), "{} is committed twice", state_->path);
+void Hdf5Writer::close() {
+  expect(state_->file.has_value(), "{} is closed twice", state_->path);
   for (auto& [name, dataset] : state_->datasets) hdf5::checked(dataset.handle.close(), kCode, "write", state_->partial);
   state_->datasets.clear();
   const herr_t status = state_->file->close();
   state_->file.reset();
   hdf5::checked(status, kCode, "close", state_->partial);
+}
+
+void Hdf5Writer::publish() {
+  expect(!state_->file.has_value() && !state_->committed, "{} is not closed, or published twice", state_->path);
   File file = File::open_write(state_->partial);
   file.sync();
   file.close();

@@ -34,8 +34,8 @@ class StagedDirectory {
   ~StagedDirectory();
 
   const std::string& path() const { return partial_; }
-  // Leaves the partial folder behind, so that the run can be resumed.
-  void keep() { owned_ = false; }
+  // Whether the partial folder stays when it was not published, so that the run can be resumed.
+  void keep(bool kept) { owned_ = !kept; }
   // Syncs all files and folders and renames the whole. With force an existing output is moved aside first and removed afterwards;
   // when the rename fails it is moved back.
   void publish();

@@ -8,8 +8,15 @@
 namespace mpiquant {
 
 BlockConverter::BlockConverter(Job& job, const Recipe& recipe, const std::vector<OutputSpec>& outputs,
-                               std::optional<std::size_t> propagated, OutputFiles& files)
-    : job_(job), recipe_(recipe), outputs_(outputs), propagated_(propagated), files_(files) {}
+                               std::optional<std::size_t> propagated, OutputFiles& files, KeepCodes keep_codes,
+                               RankReport& report)
+    : job_(job),
+      recipe_(recipe),
+      outputs_(outputs),
+      propagated_(propagated),
+      files_(files),
+      keep_codes_(std::move(keep_codes)),
+      report_(report) {}
 
 std::vector<BlockConverter::Variant> BlockConverter::variants_of(const LinearSpec& linear) const {
   std::vector<Variant> variants;
@@ -26,6 +33,15 @@ std::vector<BlockConverter::Variant> BlockConverter::variants_of(const LinearSpe
   // The propagated one last: its decoded rows may take the place of the weights that the others are made from.
   std::stable_partition(variants.begin(), variants.end(), [](const Variant& variant) { return !variant.propagated; });
   return variants;
+}
+
+std::map<std::string, CodecSpec> BlockConverter::propagated_codecs(const LayerSpec& layer) const {
+  std::map<std::string, CodecSpec> codecs;
+  for (const BlockSpec& block : layer.blocks)
+    for (const LinearSpec& linear : block.linears)
+      for (const Variant& variant : variants_of(linear))
+        if (variant.propagated) codecs[linear.module] = variant.codec;
+  return codecs;
 }
 
 bool BlockConverter::converts(const BlockSpec& block) const {
@@ -45,26 +61,34 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
     for (const Variant& variant : variants_of(linear)) {
       std::vector<EncodedRows> encoded(mine.size());
       std::vector<std::byte> message;
-      collectively(group, [&] {
-        job_.backend.for_each(static_cast<std::int64_t>(mine.size()), [&](Stream& stream, std::int64_t i) {
-          const PartPlan& part = *mine[static_cast<std::size_t>(i)];
-          EncodedRows& rows = encoded[static_cast<std::size_t>(i)];
-          rows = method.convert(job_.backend, stream, weights[l].row_range(part.row_begin, part.row_begin + part.rows), factor,
-                                variant.codec, part.row_begin);
+      {
+        const PhaseTimer timer(report_, "sweep");
+        collectively(group, [&] {
+          job_.backend.for_each(static_cast<std::int64_t>(mine.size()), [&](Stream& stream, std::int64_t i) {
+            const PartPlan& part = *mine[static_cast<std::size_t>(i)];
+            EncodedRows& rows = encoded[static_cast<std::size_t>(i)];
+            rows = method.convert(job_.backend, stream, weights[l].row_range(part.row_begin, part.row_begin + part.rows), factor,
+                                  variant.codec, part.row_begin);
+          });
+          for (EncodedRows& rows : encoded) {
+            report_.rows_swept += rows.rows;
+            const std::vector<std::byte> bytes = to_bytes(rows);
+            message.insert(message.end(), bytes.begin(), bytes.end());
+            rows = {};
+          }
         });
-        for (EncodedRows& rows : encoded) {
-          rows_swept_ += rows.rows;
-          const std::vector<std::byte> bytes = to_bytes(rows);
-          message.insert(message.end(), bytes.begin(), bytes.end());
-          rows = {};
-        }
-      });
+      }
 
       // Parts travel to the writer, or to everybody when their decoded rows are the weights from here on.
       const bool to_all = variant.propagated && !decoded.empty();
       const int writer = plan.writers[l];
-      const auto messages = to_all ? all_gather_bytes(group, message) : gather_bytes(group, message, writer);
+      std::vector<std::vector<std::byte>> messages;
+      {
+        const PhaseTimer timer(report_, "gather");
+        messages = to_all ? all_gather_bytes(group, message) : gather_bytes(group, message, writer);
+      }
       message = {};
+      const PhaseTimer timer(report_, "write");
       collectively(group, [&] {
         if (messages.empty()) return;
         std::vector<EncodedRows> parts;
@@ -120,6 +144,7 @@ void BlockConverter::finish(const LinearSpec& linear, const Variant& variant, st
     record.dead_columns = std::count(factor->dead.begin(), factor->dead.end(), 1);
   }
   for (const std::size_t output : variant.outputs) files_.write_linear(output, linear.module, whole);
+  if (variant.propagated && keep_codes_) keep_codes_(linear.module, whole);
   records_.push_back(std::move(record));
 }
 

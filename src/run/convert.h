@@ -1,8 +1,10 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -10,28 +12,21 @@
 #include "src/quant/method.h"
 #include "src/run/job.h"
 #include "src/run/output_files.h"
+#include "src/run/record.h"
+#include "src/run/report.h"
 
 namespace mpiquant {
-
-// What became of one linear in one codec.
-struct TensorRecord {
-  std::string module;
-  std::string codec;
-  double error = 0;  // mean over the calibration tokens of |ΔW x|², summed over the outputs (gptq); Σ ΔW² (rtn)
-  double damp_percent = 0;
-  int damp_retries = 0;
-  std::int64_t dead_columns = 0;
-  std::int64_t scale_underflows = 0;
-  std::int64_t scale_overflows = 0;
-  std::vector<std::size_t> outputs;
-};
 
 // Converts the linears of one block: each replica its parts, in every codec that an output asks for; the parts travel to the
 // tensor's writer, and the rows that are propagated to all replicas.
 class BlockConverter {
  public:
+  // Takes the codes of a linear of the propagated output, on the replica that packed them.
+  using KeepCodes = std::function<void(const std::string& module, const EncodedLinear& linear)>;
+
+  // keep_codes may be empty.
   BlockConverter(Job& job, const Recipe& recipe, const std::vector<OutputSpec>& outputs, std::optional<std::size_t> propagated,
-                 OutputFiles& files);
+                 OutputFiles& files, KeepCodes keep_codes, RankReport& report);
 
   // True if some output stores a linear of this block with a codec.
   bool converts(const BlockSpec& block) const;
@@ -41,9 +36,10 @@ class BlockConverter {
   void convert(const BlockSpec& block, const BlockPlan& plan, std::span<const ConstMatrix> weights, const Factor* factor,
                std::int64_t tokens, std::span<const Matrix> decoded);
 
-  // Of the linears this replica wrote.
-  const std::vector<TensorRecord>& records() const { return records_; }
-  std::int64_t rows_swept() const { return rows_swept_; }
+  // Of the linears this replica wrote since the last call.
+  std::vector<TensorRecord> take_records() { return std::exchange(records_, {}); }
+  // Codecs of the propagated output by module, of a layer's linears.
+  std::map<std::string, CodecSpec> propagated_codecs(const LayerSpec& layer) const;
 
  private:
   struct Variant {
@@ -60,8 +56,9 @@ class BlockConverter {
   const std::vector<OutputSpec>& outputs_;
   std::optional<std::size_t> propagated_;
   OutputFiles& files_;
+  KeepCodes keep_codes_;
+  RankReport& report_;
   std::vector<TensorRecord> records_;
-  std::int64_t rows_swept_ = 0;
 };
 
 }  // namespace mpiquant

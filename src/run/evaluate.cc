@@ -49,8 +49,9 @@ Scored run_model(Job& job, const EvaluatedModel& model, const Samples& windows, 
                            [&](Stream& stream, std::int64_t i) { body(stream, out.units[static_cast<std::size_t>(i)]); });
     });
   };
+  LayerLoader loader(job, model.source, model.spec);
   for (const LayerSpec& layer : model.spec.layers) {
-    const LayerWeights weights = load_shared_layer(job, model.source, model.spec, layer);
+    const LayerWeights weights = loader.load(layer);
     for_units([&](Stream& stream, UnitState& unit) { decoder->run_layer(stream, layer, weights, unit); });
   }
   VectorWeights norm;
@@ -59,7 +60,7 @@ Scored run_model(Job& job, const EvaluatedModel& model, const Samples& windows, 
     const Matrix hidden = unit.hidden_matrix(model.spec.hidden);
     decoder->final_norm(stream, hidden, norm, hidden);
   });
-  out.head = load_shared_linear(job, model.source, model.spec.head, model.spec.head_weight());
+  out.head = loader.load_linear(model.spec.head, model.spec.head_weight());
   return out;
 }
 

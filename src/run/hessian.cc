@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "src/quant/hessian.h"
-
 namespace mpiquant {
 namespace {
 
@@ -25,31 +23,41 @@ void broadcast_factor(Communicator& comm, Factor& factor, std::int64_t cols, int
 
 }  // namespace
 
-Factor shared_factor(Job& job, std::span<const ConstMatrix> inputs, std::int64_t cols, std::int64_t total_units,
-                     std::int64_t total_tokens, int owner, const FactorOptions& options) {
+Hessian shared_hessian(Job& job, std::span<const ConstMatrix> inputs, std::int64_t cols, std::int64_t total_units,
+                       std::int64_t total_tokens, int owner, RankReport& report) {
   Communicator& group = *job.grid.group;
-  float largest = 0;
-  collectively(group, [&] {
-    std::vector<float> maxima(inputs.size(), 0);
-    job.backend.for_each(static_cast<std::int64_t>(inputs.size()), [&](Stream& stream, std::int64_t i) {
-      maxima[static_cast<std::size_t>(i)] = job.backend.diagonal_max(stream, inputs[static_cast<std::size_t>(i)]);
-    });
-    for (const float value : maxima) largest = std::max(largest, value);
-  });
-  largest = max_over(group, largest);
-
-  const int exponent = hessian_exponent(largest, total_units);
   std::vector<std::int64_t> sum(static_cast<std::size_t>(cols * (cols + 1) / 2), 0);
-  collectively(group, [&] { job.backend.hessian_add(inputs, exponent, sum); });
+  int exponent = 0;
+  {
+    const PhaseTimer timer(report, "hessian");
+    float largest = 0;
+    collectively(group, [&] {
+      std::vector<float> maxima(inputs.size(), 0);
+      job.backend.for_each(static_cast<std::int64_t>(inputs.size()), [&](Stream& stream, std::int64_t i) {
+        maxima[static_cast<std::size_t>(i)] = job.backend.diagonal_max(stream, inputs[static_cast<std::size_t>(i)]);
+      });
+      for (const float value : maxima) largest = std::max(largest, value);
+    });
+    exponent = hessian_exponent(max_over(group, largest), total_units);
+    collectively(group, [&] { job.backend.hessian_add(inputs, exponent, sum); });
+  }
+  const PhaseTimer timer(report, "reduce");
   group.reduce_sum(std::span(sum), owner);
+  Hessian hessian;
+  collectively(group, [&] {
+    if (group.rank() == owner) hessian = canonical_hessian(sum, exponent, cols, total_tokens);
+  });
+  return hessian;
+}
 
+Factor shared_factor(Job& job, Hessian hessian, std::int64_t cols, int owner, const FactorOptions& options, RankReport& report) {
+  Communicator& group = *job.grid.group;
+  const PhaseTimer timer(report, group.rank() == owner ? "factor" : "wait");
   Factor factor;
   collectively(group, [&] {
-    if (group.rank() != owner) return;
-    const Hessian hessian = canonical_hessian(sum, exponent, cols, total_tokens);
-    sum = {};
-    factor = job.backend.factor(hessian.packed, cols, options);
+    if (group.rank() == owner) factor = job.backend.factor(hessian.packed, cols, options);
   });
+  hessian = {};
   factor.order = options.order;
   broadcast_factor(group, factor, cols, owner);
   return factor;

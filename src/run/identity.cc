@@ -25,4 +25,12 @@ void require_same(Communicator& world, const Identity& identity) {
   agree(world, difference);
 }
 
+std::optional<std::string> difference(const Identity& a, const Identity& b) {
+  for (const auto& [field, value] : a)
+    if (const auto found = b.find(field); found == b.end() || found->second != value) return field;
+  for (const auto& [field, value] : b)
+    if (!a.contains(field)) return field;
+  return std::nullopt;
+}
+
 }  // namespace mpiquant

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "src/comm/communicator.h"
@@ -11,5 +12,8 @@ namespace mpiquant {
 // field that differs and the ranks. Collective.
 using Identity = std::map<std::string, std::string>;
 void require_same(Communicator& world, const Identity& identity);
+
+// The first field in which two identities differ, or nothing.
+std::optional<std::string> difference(const Identity& a, const Identity& b);
 
 }  // namespace mpiquant

@@ -3,45 +3,107 @@
 namespace mpiquant {
 namespace {
 
-void fill_shared(Job& job, const TensorSource& source, const std::string& tensor, LinearWeights& weights) {
-  Communicator& group = *job.grid.group;
-  const std::int64_t ranks = group.size();
-  const auto first_row = [&](std::int64_t replica) { return weights.rows * replica / ranks; };
-  std::vector<float> host(static_cast<std::size_t>(weights.rows * weights.cols));
-  std::vector<std::size_t> counts;
-  for (std::int64_t r = 0; r < ranks; ++r)
-    counts.push_back(static_cast<std::size_t>((first_row(r + 1) - first_row(r)) * weights.cols) * sizeof(float));
-  const std::int64_t begin = first_row(group.rank());
-  const std::int64_t end = first_row(group.rank() + 1);
-  const std::span<float> mine = std::span(host).subspan(static_cast<std::size_t>(begin * weights.cols),
-                                                        static_cast<std::size_t>((end - begin) * weights.cols));
-  collectively(group, [&] { load_rows(source, tensor, weights.cols, begin, end, mine); });
-  group.all_gather_v(bytes_of(std::span<const float>(mine)), counts, bytes_of(host));
-  job.backend.for_each(1, [&](Stream& stream, std::int64_t) { job.backend.upload(stream, host, weights.matrix()); });
-}
+std::int64_t first_row(std::int64_t rows, int replica, int replicas) { return rows * replica / replicas; }
 
 }  // namespace
 
-LayerWeights load_shared_layer(Job& job, const TensorSource& source, const ModelSpec& model, const LayerSpec& layer) {
-  LayerWeights weights;
-  collectively(*job.grid.group, [&] {
-    weights = allocate_layer(layer, model.hidden, job.backend);
-    load_vectors(source, layer, job.backend, weights);
+LayerLoader::Rows LayerLoader::read_mine(const LinearSpec& linear, const std::string& tensor) const {
+  const Communicator& group = *job_.grid.group;
+  const std::int64_t begin = first_row(linear.rows, group.rank(), group.size());
+  const std::int64_t end = first_row(linear.rows, group.rank() + 1, group.size());
+  Rows rows(static_cast<std::size_t>((end - begin) * linear.cols));
+  load_rows(source_, tensor, linear.cols, begin, end, rows);
+  return rows;
+}
+
+void LayerLoader::share(const Rows& mine, LinearWeights& weights) {
+  Communicator& group = *job_.grid.group;
+  std::vector<std::size_t> counts;
+  for (int r = 0; r < group.size(); ++r) {
+    const std::int64_t rows = first_row(weights.rows, r + 1, group.size()) - first_row(weights.rows, r, group.size());
+    counts.push_back(static_cast<std::size_t>(rows * weights.cols) * sizeof(float));
+  }
+  std::vector<float> host(static_cast<std::size_t>(weights.rows * weights.cols));
+  group.all_gather_v(bytes_of(std::span<const float>(mine)), counts, bytes_of(host));
+  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, host, weights.matrix()); });
+}
+
+void LayerLoader::prefetch(const LayerSpec& layer) {
+  ahead_layer_ = layer.index;
+  ahead_ = std::async(std::launch::async, [this, &layer] {
+    std::vector<Rows> all;
+    for (const BlockSpec& block : layer.blocks)
+      for (const LinearSpec& linear : block.linears) all.push_back(read_mine(linear, linear.weight()));
+    return all;
   });
-  for (std::size_t b = 0; b < layer.blocks.size(); ++b)
-    for (std::size_t l = 0; l < layer.blocks[b].linears.size(); ++l)
-      fill_shared(job, source, layer.blocks[b].linears[l].weight(), weights.blocks[b][l]);
+}
+
+LayerWeights LayerLoader::allocate(const LayerSpec& layer) {
+  LayerWeights weights = allocate_layer(layer, model_.hidden, job_.backend);
+  load_vectors(source_, layer, job_.backend, weights);
   return weights;
 }
 
-LinearWeights load_shared_linear(Job& job, const TensorSource& source, const LinearSpec& linear, const std::string& tensor) {
+LayerWeights LayerLoader::load(const LayerSpec& layer) {
+  LayerWeights weights;
+  std::vector<Rows> ahead;
+  collectively(*job_.grid.group, [&] {
+    weights = allocate(layer);
+    if (ahead_.valid() && ahead_layer_ == layer.index) ahead = ahead_.get();
+  });
+  std::size_t next = 0;
+  for (std::size_t b = 0; b < layer.blocks.size(); ++b)
+    for (std::size_t l = 0; l < layer.blocks[b].linears.size(); ++l) {
+      const LinearSpec& linear = layer.blocks[b].linears[l];
+      Rows mine;
+      collectively(*job_.grid.group,
+                   [&] { mine = ahead.empty() ? read_mine(linear, linear.weight()) : std::move(ahead[next++]); });
+      share(mine, weights.blocks[b][l]);
+    }
+  return weights;
+}
+
+LayerWeights LayerLoader::load_decoded(const LayerSpec& layer, CodesReader& codes,
+                                       const std::map<std::string, CodecSpec>& codecs) {
+  Communicator& group = *job_.grid.group;
+  LayerWeights weights;
+  collectively(group, [&] { weights = allocate(layer); });
+  for (std::size_t b = 0; b < layer.blocks.size(); ++b)
+    for (std::size_t l = 0; l < layer.blocks[b].linears.size(); ++l) {
+      const LinearSpec& linear = layer.blocks[b].linears[l];
+      Rows mine;
+      collectively(group, [&] {
+        const auto codec = codecs.find(linear.module);
+        if (codec == codecs.end()) {
+          mine = read_mine(linear, linear.weight());
+          return;
+        }
+        const std::int64_t begin = first_row(linear.rows, group.rank(), group.size());
+        const std::int64_t end = first_row(linear.rows, group.rank() + 1, group.size());
+        mine.resize(static_cast<std::size_t>((end - begin) * linear.cols));
+        if (mine.empty()) return;
+        BackendBuffer rows = job_.backend.allocate(mine.size() * sizeof(float));
+        const Matrix decoded = rows.matrix(end - begin, linear.cols);
+        job_.backend.for_each(1, [&](Stream& stream, std::int64_t) {
+          codes.decode_rows(job_.backend, stream, linear.module, codec->second, begin, decoded);
+          job_.backend.download(stream, decoded, mine);
+        });
+      });
+      share(mine, weights.blocks[b][l]);
+    }
+  return weights;
+}
+
+LinearWeights LayerLoader::load_linear(const LinearSpec& linear, const std::string& tensor) {
   LinearWeights weights;
   weights.rows = linear.rows;
   weights.cols = linear.cols;
-  collectively(*job.grid.group, [&] {
-    weights.buffer = job.backend.allocate(static_cast<std::size_t>(linear.rows * linear.cols) * sizeof(float));
+  Rows mine;
+  collectively(*job_.grid.group, [&] {
+    weights.buffer = job_.backend.allocate(static_cast<std::size_t>(linear.rows * linear.cols) * sizeof(float));
+    mine = read_mine(linear, tensor);
   });
-  fill_shared(job, source, tensor, weights);
+  share(mine, weights);
   return weights;
 }
 

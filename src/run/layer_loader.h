@@ -1,17 +1,44 @@
 #pragma once
 
+#include <future>
+#include <map>
+#include <string>
+#include <vector>
+
 #include "io/tensor_source.h"
 #include "src/base/model_spec.h"
 #include "src/model/weights.h"
+#include "src/run/codes_file.h"
 #include "src/run/job.h"
 
 namespace mpiquant {
 
-// The weights of a layer on every replica: each reads a disjoint range of every linear's rows and gets the others' from them.
-// Collective over the replicas.
-LayerWeights load_shared_layer(Job& job, const TensorSource& source, const ModelSpec& model, const LayerSpec& layer);
+// The weights of layers on every replica: each reads a disjoint range of every linear's rows and gets the others' from them.
+class LayerLoader {
+ public:
+  LayerLoader(Job& job, const TensorSource& source, const ModelSpec& model) : job_(job), source_(source), model_(model) {}
 
-// The same for one linear, without bias, stored as `tensor`.
-LinearWeights load_shared_linear(Job& job, const TensorSource& source, const LinearSpec& linear, const std::string& tensor);
+  // Begins to read this replica's rows of a layer in the background, for the next load(). One at a time.
+  void prefetch(const LayerSpec& layer);
+  // Collective over the replicas.
+  LayerWeights load(const LayerSpec& layer);
+  // The same, with the decoded codes in place of the weights of the linears in `codecs` (module → codec). Collective over the
+  // replicas.
+  LayerWeights load_decoded(const LayerSpec& layer, CodesReader& codes, const std::map<std::string, CodecSpec>& codecs);
+  // One linear, without bias, stored as `tensor`. Collective over the replicas.
+  LinearWeights load_linear(const LinearSpec& linear, const std::string& tensor);
+
+ private:
+  using Rows = std::vector<float>;  // this replica's rows of a linear
+  Rows read_mine(const LinearSpec& linear, const std::string& tensor) const;
+  LayerWeights allocate(const LayerSpec& layer);
+  void share(const Rows& mine, LinearWeights& weights);
+
+  Job& job_;
+  const TensorSource& source_;
+  const ModelSpec& model_;
+  std::int64_t ahead_layer_ = -1;
+  std::future<std::vector<Rows>> ahead_;  // of its linears in order
+};
 
 }  // namespace mpiquant

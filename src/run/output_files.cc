@@ -24,6 +24,15 @@ void OutputFiles::create() const {
     }
 }
 
+bool OutputFiles::complete() const {
+  for (std::size_t o = 0; o < plan_.files.size(); ++o)
+    for (const FilePlan& plan : plan_.files[o]) {
+      const std::string path = (folders_[o] / plan.path).string();
+      if (path_kind(path) != PathKind::kFile || File::open_read(path).size() != plan.bytes) return false;
+    }
+  return true;
+}
+
 File& OutputFiles::open(std::size_t output, std::size_t file) {
   const auto found = open_.find({output, file});
   if (found != open_.end()) return found->second;
@@ -54,6 +63,12 @@ void OutputFiles::write_slab(const SlabPlan& slab, const RowReader& read) {
   container.write_dense(outputs_[o], model_, tensor, slab.row_begin, slab.row_end, read, bytes);
   open(o, f).write_at(tensor.offset + slab.row_begin * row_bytes, bytes);
   bytes_written_ += static_cast<std::int64_t>(bytes.size());
+}
+
+std::vector<File*> OutputFiles::open_files() {
+  std::vector<File*> files;
+  for (auto& [key, file] : open_) files.push_back(&file);
+  return files;
 }
 
 void OutputFiles::close() {

@@ -20,10 +20,14 @@ class OutputFiles {
 
   // Creates all files with their final size and writes their headers; by one rank, before any other opens them.
   void create() const;
+  // True if all files are there with their final size.
+  bool complete() const;
   // Packs and writes all pieces of a linear of one output.
   void write_linear(std::size_t output, const std::string& module, const EncodedLinear& linear);
   // Writes rows of a dense tensor.
   void write_slab(const SlabPlan& slab, const RowReader& read);
+  // The files this rank has open for writing; valid until close(). Syncing them makes what was written so far durable.
+  std::vector<File*> open_files();
   // Syncs and closes what this rank has written.
   void close();
 

@@ -1,40 +1,65 @@
 #include "src/run/pipeline.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "src/base/log.h"
-#include "src/quant/method.h"
 #include "src/run/hessian.h"
-#include "src/run/layer_loader.h"
 
 namespace mpiquant {
 namespace {
 
-// A stage may wait for all the work of the stages before it.
-constexpr Timeout kWholeRun = std::chrono::hours(24 * 30);
-constexpr int kHiddenTag = 1;
+// Layers of each stage; a quantized head is one more after the last.
+std::vector<std::pair<std::int64_t, std::int64_t>> stage_ranges(const Plan& plan) {
+  std::vector<std::pair<std::int64_t, std::int64_t>> ranges;
+  for (int stage = 0; stage < plan.stages; ++stage) ranges.push_back(plan.layers_of(stage));
+  if (plan.head) ++ranges.back().second;
+  return ranges;
+}
 
-std::int64_t longest(const Samples& samples) {
-  std::size_t most = 1;
-  for (const auto& sample : samples) most = std::max(most, sample.size());
-  return static_cast<std::int64_t>(most);
+// Seconds of work, without waiting for others.
+double busy_seconds(const RankReport& report) {
+  double sum = 0;
+  for (const char* phase : {"read", "forward", "hessian", "factor", "sweep", "write"})
+    if (const auto found = report.seconds.find(phase); found != report.seconds.end()) sum += found->second;
+  return sum;
 }
 
 }  // namespace
 
 Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe,
                    const std::vector<OutputSpec>& outputs, const Plan& plan, const Samples& samples, OutputFiles& files,
-                   RankReport& report)
+                   const Checkpoint& checkpoint, const Checkpoint::State& state, const CommitOptions& options, RankReport& report)
     : job_(job),
       model_(model),
       source_(source),
       recipe_(recipe),
       plan_(plan),
       samples_(samples),
+      checkpoint_(checkpoint),
+      state_(state),
+      options_(options),
       report_(report),
       propagated_(propagated_output(recipe, outputs)),
-      converter_(job, recipe, outputs, propagated_, files) {}
+      first_(plan.layers_of(job.grid.stage()).first),
+      last_(stage_ranges(plan)[static_cast<std::size_t>(job.grid.stage())].second),
+      streams_(!plan.units.empty() && !propagated_ && plan.stages > 1),
+      start_(plan_starts(stage_ranges(plan), state.committed(),
+                         state.snapshot_layers())[static_cast<std::size_t>(job.grid.stage())]),
+      loader_(job, source, model),
+      committer_(job, checkpoint, files, options, first_, report),
+      converter_(
+          job, recipe, outputs, propagated_, files,
+          [this](const std::string& module, const EncodedLinear& linear) {
+            if (calibrated()) committer_.keep_codes(current_, module, linear);
+          },
+          report) {}
+
+bool Pipeline::needs_output_of(std::int64_t layer) const {
+  if (!calibrated()) return false;
+  for (std::int64_t later = layer + 1; later < last_; ++later)
+    if (!committed(later)) return true;
+  return start_.sends && !streams_;
+}
 
 // Calls body(stream, unit) for each of this replica's units, on the backend's streams.
 template <typename Body>
@@ -45,68 +70,6 @@ void Pipeline::for_units(Body&& body) {
   });
 }
 
-void Pipeline::make_units() {
-  decoder_.emplace(model_, job_.backend, longest(samples_));
-  mine_ = plan_.units_of(job_.grid.replica());
-  for (const std::int64_t index : mine_) {
-    const UnitPlan& unit = plan_.units[static_cast<std::size_t>(index)];
-    std::vector<std::int64_t> lengths;
-    for (std::int64_t s = unit.first_sample; s < unit.first_sample + unit.samples; ++s)
-      lengths.push_back(static_cast<std::int64_t>(samples_[static_cast<std::size_t>(s)].size()));
-    units_.push_back(decoder_->make_unit(std::move(lengths)));
-  }
-}
-
-void Pipeline::embed_unit(std::size_t unit) {
-  const UnitPlan& plan = plan_.units[static_cast<std::size_t>(mine_[unit])];
-  std::vector<std::int32_t> ids;
-  for (std::int64_t s = plan.first_sample; s < plan.first_sample + plan.samples; ++s) {
-    const auto& sample = samples_[static_cast<std::size_t>(s)];
-    ids.insert(ids.end(), sample.begin(), sample.end());
-  }
-  std::vector<float> rows(ids.size() * static_cast<std::size_t>(model_.hidden));
-  embed(source_, model_, ids, rows);
-  job_.backend.for_each(
-      1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, rows, units_[unit].hidden_matrix(model_.hidden)); });
-}
-
-void Pipeline::receive_unit(std::size_t unit) {
-  std::vector<float> rows(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
-  job_.grid.pipe->start_recv(bytes_of(rows), job_.grid.stage() - 1, kHiddenTag).wait(kWholeRun);
-  job_.backend.for_each(
-      1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, rows, units_[unit].hidden_matrix(model_.hidden)); });
-}
-
-void Pipeline::send_unit(std::size_t unit) {
-  std::vector<float> rows(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
-  job_.backend.for_each(
-      1, [&](Stream& stream, std::int64_t) { job_.backend.download(stream, units_[unit].hidden_matrix(model_.hidden), rows); });
-  job_.grid.pipe->start_send(bytes_of(std::span<const float>(rows)), job_.grid.stage() + 1, kHiddenTag).wait(kWholeRun);
-}
-
-// Propagation of the original activations over several stages: units pass through all layers and on to the next stage at once,
-// a few at a time, so that every stage has its inputs long before the ones before it are quantized. Hidden states are kept
-// as they were when they entered.
-void Pipeline::stream_originals(const std::vector<LayerWeights>& layers, std::int64_t first) {
-  for (std::size_t unit = 0; unit < units_.size(); ++unit) {
-    if (first_stage()) {
-      embed_unit(unit);
-    } else {
-      receive_unit(unit);
-    }
-    if (last_stage()) continue;
-    const Matrix hidden = units_[unit].hidden_matrix(model_.hidden);
-    std::vector<float> entered(static_cast<std::size_t>(hidden.rows * hidden.cols));
-    job_.backend.for_each(1, [&](Stream& stream, std::int64_t) {
-      job_.backend.download(stream, hidden, entered);
-      for (std::size_t l = 0; l < layers.size(); ++l)
-        decoder_->run_layer(stream, model_.layers[static_cast<std::size_t>(first) + l], layers[l], units_[unit]);
-    });
-    send_unit(unit);
-    job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, entered, hidden); });
-  }
-}
-
 std::int64_t Pipeline::calibration_tokens() const {
   std::int64_t tokens = 0;
   for (const UnitPlan& unit : plan_.units) tokens += unit.tokens;
@@ -114,19 +77,18 @@ std::int64_t Pipeline::calibration_tokens() const {
 }
 
 Factor Pipeline::factor_of(const BlockSpec& block, const BlockPlan& plan) {
-  const PhaseTimer timer(report_, "hessian");
   std::vector<ConstMatrix> inputs;
   for (const UnitState& unit : units_) inputs.push_back(unit.input_matrix());
-  const FactorOptions options{recipe_.order, recipe_.damp_percent, recipe_.damp_increment};
   if (job_.grid.group->size() > 1)
     report_.hessian_bytes += block.cols() * (block.cols() + 1) / 2 * static_cast<std::int64_t>(sizeof(std::int64_t));
-  return shared_factor(job_, inputs, block.cols(), static_cast<std::int64_t>(plan_.units.size()), calibration_tokens(),
-                       plan.hessian_owner, options);
+  Hessian hessian = shared_hessian(job_, inputs, block.cols(), static_cast<std::int64_t>(plan_.units.size()),
+                                   calibration_tokens(), plan.hessian_owner, report_);
+  const FactorOptions options{recipe_.order, recipe_.damp_percent, recipe_.damp_increment};
+  return shared_factor(job_, std::move(hessian), block.cols(), plan.hessian_owner, options, report_);
 }
 
 void Pipeline::convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights,
                              const Factor* factor) {
-  const PhaseTimer timer(report_, "convert");
   std::vector<ConstMatrix> original;
   std::vector<Matrix> decoded;
   for (const LinearWeights& linear : weights) {
@@ -191,7 +153,7 @@ void Pipeline::quantize_head() {
   const BlockSpec block{"head", {model_.head}};
   const BlockPlan& plan = plan_.head->blocks.front();
   std::vector<LinearWeights> weights;
-  weights.push_back(load_shared_linear(job_, source_, model_.head, model_.head_weight()));
+  weights.push_back(loader_.load_linear(model_.head, model_.head_weight()));
   if (!calibrated()) return convert_block(block, plan, weights, nullptr);
   VectorWeights norm;
   collectively(*job_.grid.group, [&] { norm = load_vector(source_, model_.final_norm, model_.hidden, job_.backend); });
@@ -205,45 +167,108 @@ void Pipeline::quantize_head() {
   convert_block(block, plan, weights, &factor);
 }
 
-void Pipeline::run() {
-  const auto [first, last] = plan_.layers_of(job_.grid.stage());
-  const bool streams = calibrated() && !propagated_ && plan_.stages > 1;
-  std::vector<LayerWeights> resident;
-  if (calibrated()) {
-    collectively(*job_.grid.group, [&] { make_units(); });
-    if (streams) {
-      for (std::int64_t l = first; l < last; ++l)
-        resident.push_back(load_shared_layer(job_, source_, model_, model_.layers[static_cast<std::size_t>(l)]));
-      stream_originals(resident, first);
-    } else if (first_stage()) {
-      collectively(*job_.grid.group, [&] {
-        for (std::size_t unit = 0; unit < units_.size(); ++unit) embed_unit(unit);
-      });
+void Pipeline::replay_layer(const LayerSpec& layer, std::optional<LayerWeights> resident) {
+  LayerWeights weights;
+  {
+    const PhaseTimer timer(report_, "read");
+    if (resident) {
+      weights = std::move(*resident);
+    } else if (propagated_) {
+      CodesReader codes(checkpoint_.folder(), state_.codes);
+      weights = loader_.load_decoded(layer, codes, converter_.propagated_codecs(layer));
     } else {
-      for (std::size_t unit = 0; unit < units_.size(); ++unit) receive_unit(unit);
+      weights = loader_.load(layer);
     }
   }
-  for (std::int64_t l = first; l < last; ++l) {
-    const auto start = std::chrono::steady_clock::now();
-    const LayerSpec& layer = model_.layers[static_cast<std::size_t>(l)];
+  const PhaseTimer timer(report_, "replay");
+  for_units([&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights, unit); });
+  ++report_.layers_replayed;
+}
+
+void Pipeline::run_layer(std::int64_t index, std::optional<LayerWeights> resident) {
+  const auto start = std::chrono::steady_clock::now();
+  current_ = index;
+  if (index == static_cast<std::int64_t>(model_.layers.size())) {
+    quantize_head();
+  } else {
+    const LayerSpec& layer = model_.layers[static_cast<std::size_t>(index)];
+    if (committed(index)) return replay_layer(layer, std::move(resident));
     LayerWeights weights;
-    if (streams) {
-      weights = std::move(resident[static_cast<std::size_t>(l - first)]);
+    if (resident) {
+      weights = std::move(*resident);
     } else {
       const PhaseTimer timer(report_, "read");
-      weights = load_shared_layer(job_, source_, model_, layer);
+      weights = loader_.load(layer);
+      const std::int64_t next = index + 1;
+      if (next < last_ && next < static_cast<std::int64_t>(model_.layers.size()) && !committed(next))
+        loader_.prefetch(model_.layers[static_cast<std::size_t>(next)]);
     }
-    const bool forward_whole = l + 1 < last || (last_stage() ? plan_.head.has_value() : !streams);
-    quantize_layer(layer, plan_.layers[static_cast<std::size_t>(l)], weights, forward_whole);
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    if (job_.grid.replica() == 0)
-      info_line("layer {} of {}: {:.1f} s, about {:.0f} s left", l + 1, model_.layers.size(), took.count(),
-                took.count() * static_cast<double>(last - l - 1));
+    quantize_layer(layer, plan_.layers[static_cast<std::size_t>(index)], weights, needs_output_of(index));
   }
-  if (calibrated() && !streams && !last_stage())
+  commit(index, start);
+}
+
+void Pipeline::commit(std::int64_t layer, std::chrono::steady_clock::time_point start) {
+  std::map<std::string, std::string> codes;
+  if (propagated_ && calibrated() && layer < static_cast<std::int64_t>(model_.layers.size())) {
+    const LayerSpec& spec = model_.layers[static_cast<std::size_t>(layer)];
+    const auto codecs = converter_.propagated_codecs(spec);
+    const auto& blocks = plan_.layers[static_cast<std::size_t>(layer)].blocks;
+    for (std::size_t b = 0; b < blocks.size(); ++b)
+      for (std::size_t l = 0; l < blocks[b].writers.size(); ++l)
+        if (const std::string& module = spec.blocks[b].linears[l].module; codecs.contains(module))
+          codes[module] = Checkpoint::codes_name(layer, job_.grid.shape.rank_of(job_.grid.stage(), blocks[b].writers[l]));
+  }
+  std::optional<Committer::Hidden> hidden;
+  if (needs_output_of(layer)) {
+    hidden.emplace(Committer::Hidden{units_, mine_, {}, model_.hidden});
+    for (std::size_t unit = 0; unit < plan_.units.size(); ++unit)
+      hidden->all_files[static_cast<std::int64_t>(unit)] =
+          Checkpoint::hidden_name(layer + 1, job_.grid.shape.rank_of(job_.grid.stage(), plan_.units[unit].replica));
+  }
+  const std::vector<TensorRecord> mine = converter_.take_records();
+  records_.insert(records_.end(), mine.begin(), mine.end());
+  committer_.layer_done(layer, mine, codes, hidden);
+
+  Communicator& group = *job_.grid.group;
+  const double busy = busy_seconds(report_) - std::exchange(busy_before_, busy_seconds(report_));
+  std::vector<double> all(static_cast<std::size_t>(group.size()));
+  const std::vector<std::size_t> counts(all.size(), sizeof(double));
+  group.all_gather_v(bytes_of(std::span(&busy, 1)), counts, bytes_of(all));
+  const auto slowest = std::max_element(all.begin(), all.end()) - all.begin();
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  if (job_.grid.replica() == 0)
+    info_line("layer {} of {}: {:.1f} s, slowest rank {} ({:.1f} s), about {:.0f} s left", layer + 1, last_, took.count(),
+              job_.grid.shape.rank_of(job_.grid.stage(), static_cast<int>(slowest)), all[static_cast<std::size_t>(slowest)],
+              took.count() * static_cast<double>(last_ - layer - 1));
+}
+
+void Pipeline::run() {
+  std::vector<LayerWeights> resident;
+  const std::int64_t layers_end = std::min(last_, static_cast<std::int64_t>(model_.layers.size()));
+  report_.layers_skipped = std::count_if(state_.layers.begin(), state_.layers.end(), [this](const auto& layer) {
+    return layer.first >= first_ && layer.first < (calibrated() ? start_.first : last_);
+  });
+  if (calibrated() && start_.from != HiddenFrom::kNowhere) {
+    collectively(*job_.grid.group, [&] { make_units(); });
+    if (streams_)
+      for (std::int64_t l = start_.first; l < layers_end; ++l)
+        resident.push_back(loader_.load(model_.layers[static_cast<std::size_t>(l)]));
+    if (streams_) {
+      stream_originals(resident);
+    } else {
+      enter();
+    }
+  }
+  for (std::int64_t l = start_.first; l < last_; ++l) {
+    if (committed(l) && !needs_output_of(l)) continue;
+    std::optional<LayerWeights> weights;
+    if (streams_ && l < layers_end) weights = std::move(resident[static_cast<std::size_t>(l - start_.first)]);
+    run_layer(l, std::move(weights));
+  }
+  committer_.finish();
+  if (start_.sends && !streams_)
     for (std::size_t unit = 0; unit < units_.size(); ++unit) send_unit(unit);
-  if (plan_.head && last_stage()) quantize_head();
-  report_.rows_swept = converter_.rows_swept();
 }
 
 }  // namespace mpiquant

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -8,41 +9,54 @@
 #include "io/tensor_source.h"
 #include "src/model/decoder.h"
 #include "src/plan/plan.h"
+#include "src/run/checkpoint.h"
+#include "src/run/committer.h"
 #include "src/run/convert.h"
 #include "src/run/job.h"
+#include "src/run/layer_loader.h"
 #include "src/run/output_files.h"
 #include "src/run/report.h"
+#include "src/run/resume.h"
 
 namespace mpiquant {
 
 using Samples = std::vector<std::vector<std::int32_t>>;
 
-// The layer loop: forward, Hessians, conversion, for the layers of this rank's stage.
+// The layer loop: forward, Hessians, conversion, for the layers of this rank's stage, from the first one the checkpoint lacks.
 class Pipeline {
  public:
-  // samples: the calibration, all of it on every rank; empty for methods without calibration.
+  // samples: the calibration, all of it on every rank; empty for methods without calibration. state: what the checkpoint holds.
   Pipeline(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe,
            const std::vector<OutputSpec>& outputs, const Plan& plan, const Samples& samples, OutputFiles& files,
-           RankReport& report);
+           const Checkpoint& checkpoint, const Checkpoint::State& state, const CommitOptions& options, RankReport& report);
 
   // Collective over all ranks.
   void run();
 
   // Of the linears this rank wrote.
-  const std::vector<TensorRecord>& records() const { return converter_.records(); }
+  const std::vector<TensorRecord>& records() const { return records_; }
 
  private:
   bool calibrated() const { return !plan_.units.empty(); }
-  bool first_stage() const { return job_.grid.stage() == 0; }
   bool last_stage() const { return job_.grid.stage() == plan_.stages - 1; }
+  bool committed(std::int64_t layer) const { return state_.layers.contains(layer); }
+  // Some layer after this one, in this stage or, when nothing was sent yet, in a later one, needs its output.
+  bool needs_output_of(std::int64_t layer) const;
   std::int64_t calibration_tokens() const;
+
+  // Hidden states (pipeline_hidden.cc)
   void make_units();
+  void enter();
   void embed_unit(std::size_t unit);
   void receive_unit(std::size_t unit);
   void send_unit(std::size_t unit);
-  void stream_originals(const std::vector<LayerWeights>& layers, std::int64_t first);
+  void stream_originals(const std::vector<LayerWeights>& layers);
+
+  void run_layer(std::int64_t layer, std::optional<LayerWeights> resident);
+  void replay_layer(const LayerSpec& layer, std::optional<LayerWeights> resident);
   void quantize_layer(const LayerSpec& layer, const LayerPlan& plan, LayerWeights& weights, bool forward_whole);
   void quantize_head();
+  void commit(std::int64_t layer, std::chrono::steady_clock::time_point start);
   Factor factor_of(const BlockSpec& block, const BlockPlan& plan);
   void convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights,
                      const Factor* factor);
@@ -55,9 +69,20 @@ class Pipeline {
   const Recipe& recipe_;
   const Plan& plan_;
   const Samples& samples_;
+  const Checkpoint& checkpoint_;
+  const Checkpoint::State& state_;
+  const CommitOptions& options_;
   RankReport& report_;
   std::optional<std::size_t> propagated_;
+  std::int64_t first_, last_;  // layers of this stage; a quantized head is one more
+  bool streams_;               // units pass all stages before anything is quantized
+  StageStart start_;
+  std::int64_t current_ = 0;  // layer
+  double busy_before_ = 0;    // seconds of work before this layer
+  LayerLoader loader_;
+  Committer committer_;
   BlockConverter converter_;
+  std::vector<TensorRecord> records_;
   std::optional<Decoder> decoder_;
   std::vector<std::int64_t> mine_;  // indices of this replica's units
   std::vector<UnitState> units_;    // their states

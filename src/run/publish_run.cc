@@ -6,48 +6,6 @@
 #include "io/manifest.h"
 
 namespace mpiquant {
-namespace {
-
-Json to_json(const TensorRecord& record) {
-  return {{"module", record.module},
-          {"codec", record.codec},
-          {"error", record.error},
-          {"damp_percent", record.damp_percent},
-          {"damp_retries", record.damp_retries},
-          {"dead_columns", record.dead_columns},
-          {"scale_underflows", record.scale_underflows},
-          {"scale_overflows", record.scale_overflows},
-          {"outputs", record.outputs}};
-}
-
-TensorRecord record_from(const Json& json) {
-  TensorRecord record;
-  record.module = json.at("module");
-  record.codec = json.at("codec");
-  record.error = json.at("error");
-  record.damp_percent = json.at("damp_percent");
-  record.damp_retries = json.at("damp_retries");
-  record.dead_columns = json.at("dead_columns");
-  record.scale_underflows = json.at("scale_underflows");
-  record.scale_overflows = json.at("scale_overflows");
-  record.outputs = json.at("outputs").get<std::vector<std::size_t>>();
-  return record;
-}
-
-}  // namespace
-
-std::vector<TensorRecord> gather_records(Communicator& world, const std::vector<TensorRecord>& mine) {
-  Json rows = Json::array();
-  for (const TensorRecord& record : mine) rows.push_back(to_json(record));
-  std::vector<TensorRecord> all;
-  for (const std::string& text : all_gather_strings(world, rows.dump()))
-    for (const Json& row : Json::parse(text)) all.push_back(record_from(row));
-  std::sort(all.begin(), all.end(), [](const TensorRecord& a, const TensorRecord& b) {
-    return std::pair(a.module, a.codec) < std::pair(b.module, b.codec);
-  });
-  return all;
-}
-
 std::vector<std::string> fallbacks(const std::vector<TensorRecord>& records) {
   std::vector<std::string> out;
   for (const TensorRecord& record : records) {

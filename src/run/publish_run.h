@@ -6,13 +6,10 @@
 
 #include "io/container.h"
 #include "src/base/json.h"
-#include "src/run/convert.h"
 #include "src/run/job.h"
+#include "src/run/record.h"
 
 namespace mpiquant {
-
-// All ranks' records at every rank, by module and codec.
-std::vector<TensorRecord> gather_records(Communicator& world, const std::vector<TensorRecord>& mine);
 
 // Tensors whose conversion was not as asked: more damping, clamped scales.
 std::vector<std::string> fallbacks(const std::vector<TensorRecord>& records);

@@ -16,18 +16,29 @@ struct Calibration {
   Json record;  // how they were made: choices, hashes, counts
 };
 
+// What to do with the state that an earlier start of the same output has left.
+enum class Restart : std::uint8_t {
+  kAuto,     // go on from there, if there is any
+  kNever,    // begin anew
+  kRequire,  // fail if there is none
+};
+
 struct QuantizeRequest {
-  std::string model;     // as given: a directory or a Hub id
-  std::string output;    // directory
-  std::string work_dir;  // for report.json
-  bool force = false;    // an existing output is moved aside
+  std::string model;           // as given: a directory or a Hub id
+  std::string output;          // directory
+  std::string work_dir;        // for report.json and state
+  std::string checkpoint_dir;  // empty: a folder of the work folder
+  bool force = false;          // an existing output is moved aside
+  Restart restart = Restart::kAuto;
   Recipe recipe;
   Calibration calibration;          // the same on all ranks; empty for methods without
   int threads = 1;                  // of this rank
   std::int64_t max_fallbacks = -1;  // more than so many fail the run; -1: no limit
+  CommitOptions commit;
 };
 
-// Quantizes a model and publishes all outputs, or leaves nothing under the output's name. Collective over the job.
+// Quantizes a model and publishes all outputs, or leaves nothing under the output's name. A run that was stopped, killed or
+// failed for its environment goes on where it was when it is started again, on any number of ranks. Collective over the job.
 void quantize(Job& job, const QuantizeRequest& request, const ModelInput& model);
 
 }  // namespace mpiquant

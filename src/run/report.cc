@@ -13,7 +13,10 @@ Json RankReport::to_json() const {
           {"bytes_read", bytes_read},
           {"bytes_written", bytes_written},
           {"hessian_bytes", hessian_bytes},
-          {"peak_memory", peak_memory}};
+          {"peak_memory", peak_memory},
+          {"layers_committed", layers_committed},
+          {"layers_skipped", layers_skipped},
+          {"layers_replayed", layers_replayed}};
 }
 
 std::int64_t peak_resident_bytes() {

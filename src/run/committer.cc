@@ -1,0 +1,96 @@
+#include "src/run/committer.h"
+
+#include <array>
+
+#include "src/base/error.h"
+#include "src/run/codes_file.h"
+#include "src/run/hidden_file.h"
+
+namespace mpiquant {
+namespace {
+
+constexpr double kAssumedBytesPerSecond = 500e6;  // of a first snapshot
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Committer::Committer(Job& job, const Checkpoint& checkpoint, OutputFiles& files, const CommitOptions& options, std::int64_t first,
+                     RankReport& report)
+    : job_(job), checkpoint_(checkpoint), files_(files), options_(options), first_(first), report_(report) {}
+
+Committer::~Committer() {
+  if (syncing_.valid()) syncing_.wait();
+}
+
+void Committer::keep_codes(std::int64_t layer, const std::string& module, const EncodedLinear& linear) {
+  const PhaseTimer timer(report_, "checkpoint");
+  if (!codes_) codes_.emplace(checkpoint_.path(Checkpoint::codes_name(layer, job_.world.rank())));
+  write_codes(*codes_, module, linear);
+}
+
+bool Committer::snapshot_due(std::int64_t bytes) const {
+  const double cost = snapshot_seconds_ > 0 ? snapshot_seconds_ : static_cast<double>(bytes) / kAssumedBytesPerSecond;
+  return seconds_since(last_snapshot_) * options_.overhead >= cost;
+}
+
+void Committer::layer_done(std::int64_t layer, const std::vector<TensorRecord>& records,
+                           const std::map<std::string, std::string>& codes, const std::optional<Hidden>& hidden) {
+  Communicator& group = *job_.grid.group;
+  finish();
+  const PhaseTimer timer(report_, "checkpoint");
+  std::int64_t bytes = 0;
+  if (hidden)
+    for (const UnitState& unit : hidden->units) bytes += unit.tokens * hidden->width * static_cast<std::int64_t>(sizeof(float));
+  // Any replica's wish to stop, and any replica's wish to wait with the snapshot, are everybody's.
+  const bool stop_here = options_.stop_wanted && options_.stop_wanted();
+  std::array<std::int64_t, 2> wishes{stop_here ? 1 : 0, snapshot_due(bytes) ? 0 : 1};
+  group.all_reduce_max(std::span<std::int64_t>(wishes));
+  const bool stop = wishes[0] != 0;
+  const bool snapshot = hidden && (stop || wishes[1] == 0);
+  collectively(group, [&] {
+    if (!snapshot || hidden->units.empty()) return;
+    const Clock::time_point start = Clock::now();
+    hidden_.emplace(checkpoint_.path(Checkpoint::hidden_name(layer + 1, job_.world.rank())));
+    for (std::size_t i = 0; i < hidden->units.size(); ++i)
+      write_hidden(*hidden_, job_.backend, hidden->indices[i], hidden->units[i], hidden->width);
+    hidden_->close();
+    snapshot_seconds_ = seconds_since(start);
+  });
+  if (snapshot) last_snapshot_ = Clock::now();
+  Line line{layer, gather_records(group, records), codes, std::nullopt};
+  if (snapshot) line.hidden = hidden->all_files;
+  collectively(group, [&] { begin(std::move(line)); });
+  if (!stop) return;
+  finish();
+  agree(group, Error(ExitCode::kStopped, "stopped on request after a layer; the same command goes on from there"));
+}
+
+void Committer::begin(Line line) {
+  if (codes_) codes_->close();
+  line_ = std::move(line);
+  syncing_ = std::async(std::launch::async, [files = files_.open_files(), codes = std::exchange(codes_, std::nullopt),
+                                             hidden = std::exchange(hidden_, std::nullopt)]() mutable {
+    for (File* file : files) file->sync();
+    if (codes) codes->publish();
+    if (hidden) hidden->publish();
+  });
+}
+
+void Committer::finish() {
+  if (!line_) return;
+  const PhaseTimer timer(report_, "checkpoint");
+  Communicator& group = *job_.grid.group;
+  const Line line = *std::exchange(line_, std::nullopt);
+  collectively(group, [&] { syncing_.get(); });
+  collectively(group, [&] {
+    if (group.rank() != 0) return;
+    checkpoint_.commit_layer(line.layer, line.records, line.codes);
+    if (line.hidden) checkpoint_.commit_hidden(line.layer + 1, *line.hidden, first_);
+  });
+  ++report_.layers_committed;
+}
+
+}  // namespace mpiquant

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/hdf5.h"
+#include "kernels/codec/codec.h"
+#include "src/model/decoder.h"
+#include "src/run/checkpoint.h"
+#include "src/run/job.h"
+#include "src/run/output_files.h"
+#include "src/run/report.h"
+
+namespace mpiquant {
+
+struct CommitOptions {
+  double overhead = 0.03;             // part of the wall time that writing hidden states may take
+  std::function<bool()> stop_wanted;  // asked after every layer; may be empty
+};
+
+// Makes what a stage's layers wrote durable: a layer's files are synced while the next layer runs, then one replica writes its
+// line. Used by the replicas of a stage together, from the communicating thread.
+class Committer {
+ public:
+  // first: the stage's first layer.
+  Committer(Job& job, const Checkpoint& checkpoint, OutputFiles& files, const CommitOptions& options, std::int64_t first,
+            RankReport& report);
+  ~Committer();
+
+  // Codes of the propagated output, on the replica that packed them.
+  void keep_codes(std::int64_t layer, const std::string& module, const EncodedLinear& linear);
+
+  // What hidden states a snapshot would hold.
+  struct Hidden {
+    const std::vector<UnitState>& units;            // of this replica
+    const std::vector<std::int64_t>& indices;       // of them
+    std::map<std::int64_t, std::string> all_files;  // of all replicas' units
+    std::int64_t width;
+  };
+  // After a layer: begins to make it durable, with the hidden states it leaves when their turn has come (hidden: nothing when
+  // no later layer needs them). codes: module → file, of all replicas. Throws (stopped) on all replicas, once everything is
+  // durable, when a stop is wanted. Collective over the replicas.
+  void layer_done(std::int64_t layer, const std::vector<TensorRecord>& records, const std::map<std::string, std::string>& codes,
+                  const std::optional<Hidden>& hidden);
+  // Waits until all is durable. Collective over the replicas.
+  void finish();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Line {
+    std::int64_t layer;
+    std::vector<TensorRecord> records;
+    std::map<std::string, std::string> codes;
+    std::optional<std::map<std::int64_t, std::string>> hidden;
+  };
+  bool snapshot_due(std::int64_t bytes) const;
+  void begin(Line line);
+
+  Job& job_;
+  const Checkpoint& checkpoint_;
+  OutputFiles& files_;
+  const CommitOptions& options_;
+  std::int64_t first_;
+  RankReport& report_;
+  std::optional<Hdf5Writer> codes_;
+  std::optional<Hdf5Writer> hidden_;
+  std::optional<Line> line_;  // of the layer being synced
+  std::future<void> syncing_;
+  Clock::time_point last_snapshot_ = Clock::now();
+  double snapshot_seconds_ = 0;  // that the last one took
+};
+
+}  // namespace mpiquant

@@ -1,0 +1,39 @@
+#include "src/run/hidden_file.h"
+
+#include <optional>
+
+#include "src/base/error.h"
+
+namespace mpiquant {
+namespace {
+
+std::string dataset(std::int64_t index) { return fmt::format("unit-{}", index); }
+
+}  // namespace
+
+void write_hidden(Hdf5Writer& file, Backend& backend, std::int64_t index, const UnitState& unit, std::int64_t hidden) {
+  std::vector<float> rows(static_cast<std::size_t>(unit.tokens * hidden));
+  backend.for_each(1, [&](Stream& stream, std::int64_t) { backend.download(stream, unit.hidden_matrix(hidden), rows); });
+  file.write<float>(dataset(index), {unit.tokens, hidden}, rows);
+}
+
+void read_hidden(const std::string& folder, const std::map<std::int64_t, std::string>& files, Backend& backend,
+                 std::span<const std::int64_t> indices, std::span<const UnitState> units, std::int64_t hidden) {
+  std::map<std::string, Hdf5Reader> open;
+  for (std::size_t i = 0; i < units.size(); ++i) {
+    const auto file = files.find(indices[i]);
+    check(file != files.end(), ExitCode::kInput,
+          "the checkpoint in {} lacks the hidden states of unit {} (it is damaged) begin anew with --restart never", folder,
+          indices[i]);
+    auto reader = open.find(file->second);
+    if (reader == open.end()) reader = open.emplace(file->second, Hdf5Reader(folder + "/" + file->second)).first;
+    const std::string name = dataset(indices[i]);
+    check(reader->second.shape(name) == Shape{units[i].tokens, hidden}, ExitCode::kInput,
+          "{}/{}: {} has another shape than the unit (the checkpoint is damaged) begin anew with --restart never", folder,
+          file->second, name);
+    const std::vector<float> rows = reader->second.read<float>(name);
+    backend.for_each(1, [&](Stream& stream, std::int64_t) { backend.upload(stream, rows, units[i].hidden_matrix(hidden)); });
+  }
+}
+
+}  // namespace mpiquant

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/hdf5.h"
+#include "kernels/backend.h"
+#include "src/model/decoder.h"
+
+namespace mpiquant {
+
+// Hidden states of calibration units in HDF5: "unit-17" f32 [tokens, hidden] for each unit of one rank.
+void write_hidden(Hdf5Writer& file, Backend& backend, std::int64_t index, const UnitState& unit, std::int64_t hidden);
+
+// Uploads the hidden states of units from the files that hold them. folder: where the files are; files: index of a unit → file;
+// indices: of `units`. Input error when a file does not fit a unit.
+void read_hidden(const std::string& folder, const std::map<std::int64_t, std::string>& files, Backend& backend,
+                 std::span<const std::int64_t> indices, std::span<const UnitState> units, std::int64_t hidden);
+
+}  // namespace mpiquant

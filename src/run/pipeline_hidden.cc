@@ -1,0 +1,94 @@
+#include <algorithm>
+
+#include "src/run/hidden_file.h"
+#include "src/run/pipeline.h"
+
+namespace mpiquant {
+namespace {
+
+// A stage may wait for all the work of the stages before it.
+constexpr Timeout kWholeRun = std::chrono::hours(24 * 30);
+constexpr int kHiddenTag = 1;
+
+std::int64_t longest(const Samples& samples) {
+  std::size_t most = 1;
+  for (const auto& sample : samples) most = std::max(most, sample.size());
+  return static_cast<std::int64_t>(most);
+}
+
+}  // namespace
+
+void Pipeline::make_units() {
+  decoder_.emplace(model_, job_.backend, longest(samples_));
+  mine_ = plan_.units_of(job_.grid.replica());
+  for (const std::int64_t index : mine_) {
+    const UnitPlan& unit = plan_.units[static_cast<std::size_t>(index)];
+    std::vector<std::int64_t> lengths;
+    for (std::int64_t s = unit.first_sample; s < unit.first_sample + unit.samples; ++s)
+      lengths.push_back(static_cast<std::int64_t>(samples_[static_cast<std::size_t>(s)].size()));
+    units_.push_back(decoder_->make_unit(std::move(lengths)));
+  }
+}
+
+// The hidden states that enter the layer this stage begins with.
+void Pipeline::enter() {
+  if (start_.from == HiddenFrom::kStageBefore) {
+    for (std::size_t unit = 0; unit < units_.size(); ++unit) receive_unit(unit);
+    return;
+  }
+  collectively(*job_.grid.group, [&] {
+    if (start_.from == HiddenFrom::kSnapshot)
+      return read_hidden(checkpoint_.folder(), state_.snapshots.at(start_.first), job_.backend, mine_, units_, model_.hidden);
+    for (std::size_t unit = 0; unit < units_.size(); ++unit) embed_unit(unit);
+  });
+}
+
+void Pipeline::embed_unit(std::size_t unit) {
+  const UnitPlan& plan = plan_.units[static_cast<std::size_t>(mine_[unit])];
+  std::vector<std::int32_t> ids;
+  for (std::int64_t s = plan.first_sample; s < plan.first_sample + plan.samples; ++s) {
+    const auto& sample = samples_[static_cast<std::size_t>(s)];
+    ids.insert(ids.end(), sample.begin(), sample.end());
+  }
+  std::vector<float> rows(ids.size() * static_cast<std::size_t>(model_.hidden));
+  embed(source_, model_, ids, rows);
+  job_.backend.for_each(
+      1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, rows, units_[unit].hidden_matrix(model_.hidden)); });
+}
+
+void Pipeline::receive_unit(std::size_t unit) {
+  std::vector<float> rows(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
+  job_.grid.pipe->start_recv(bytes_of(rows), job_.grid.stage() - 1, kHiddenTag).wait(kWholeRun);
+  job_.backend.for_each(
+      1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, rows, units_[unit].hidden_matrix(model_.hidden)); });
+}
+
+void Pipeline::send_unit(std::size_t unit) {
+  std::vector<float> rows(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
+  job_.backend.for_each(
+      1, [&](Stream& stream, std::int64_t) { job_.backend.download(stream, units_[unit].hidden_matrix(model_.hidden), rows); });
+  job_.grid.pipe->start_send(bytes_of(std::span<const float>(rows)), job_.grid.stage() + 1, kHiddenTag).wait(kWholeRun);
+}
+
+// Propagation of the original activations over several stages: units pass through all layers and on to the next stage at once,
+// a few at a time, so that every stage has its inputs long before the ones before it are quantized. Hidden states are kept
+// as they were when they entered.
+void Pipeline::stream_originals(const std::vector<LayerWeights>& layers) {
+  if (start_.from == HiddenFrom::kSnapshot) enter();
+  for (std::size_t unit = 0; unit < units_.size(); ++unit) {
+    if (start_.from == HiddenFrom::kEmbedding) embed_unit(unit);
+    if (start_.from == HiddenFrom::kStageBefore) receive_unit(unit);
+    if (!start_.sends) continue;
+    const Matrix hidden = units_[unit].hidden_matrix(model_.hidden);
+    std::vector<float> entered(static_cast<std::size_t>(hidden.rows * hidden.cols));
+    job_.backend.for_each(1, [&](Stream& stream, std::int64_t) {
+      job_.backend.download(stream, hidden, entered);
+      for (std::size_t l = 0; l < layers.size(); ++l)
+        decoder_->run_layer(stream, model_.layers[static_cast<std::size_t>(start_.first) + l], layers[l], units_[unit]);
+    });
+    send_unit(unit);
+    job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, entered, hidden); });
+  }
+}
+
+}  // namespace mpiquant

@@ -1,0 +1,199 @@
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+
+#include "tests/run/quantize_support.h"
+
+namespace mpiquant {
+namespace {
+
+constexpr double kSnapshotAlways = 1e9;
+constexpr double kSnapshotNever = 0;
+
+class Restarted : public QuantizeTest {
+ protected:
+  // Runs until `layers` layers are done in this start, on rank 0's wish, or to the end. True if it came to the end.
+  bool run_some(QuantizeRequest request, int ranks, int layers) const {
+    std::atomic<int> done = 0;
+    bool ended = false;
+    try {
+      run_on_threads(ranks, [&](Communicator& world) {
+        QuantizeRequest mine = request;
+        if (world.rank() == 0) mine.commit.stop_wanted = [&] { return ++done >= layers; };
+        run_rank(world, mine);
+      });
+      ended = true;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kStopped) << error.what();
+      EXPECT_FALSE(fs::exists(request.output));
+    }
+    return ended;
+  }
+  static Json report(const QuantizeRequest& request) {
+    return parse_json(read_text_file(request.work_dir + "/report.json"), "report");
+  }
+  static std::string sums(const QuantizeRequest& request) { return read_text_file(request.output + "/" + kManifestName); }
+  static void expect_clean(const QuantizeRequest& request) {
+    EXPECT_FALSE(fs::exists(request.work_dir + "/checkpoint"));
+    for (const auto& entry : fs::directory_iterator(fs::path(request.output).parent_path()))
+      EXPECT_EQ(entry.path().filename().string().find(".partial-"), std::string::npos) << entry.path();
+  }
+};
+
+TEST_F(Restarted, GivesTheSameBytesAfterEveryLayerOnOtherRanks) {
+  for (const bool true_sequential : {true, false}) {
+    for (const double overhead : {kSnapshotAlways, kSnapshotNever}) {
+      QuantizeRequest whole = request(fmt::format("whole-{}-{}", true_sequential, overhead > 0));
+      whole.recipe.true_sequential = true_sequential;
+      whole.recipe.order = ActOrder::kDynamic;
+      run(whole, 1);
+      QuantizeRequest pieces = whole;
+      pieces.output = whole.output + "-pieces";
+      pieces.work_dir = pieces.output + ".work";
+      pieces.commit.overhead = overhead;
+      const std::array ranks{1, 3, 2, 4};
+      std::size_t starts = 0;
+      while (!run_some(pieces, ranks[starts % ranks.size()], 1)) ASSERT_LT(++starts, 10U);
+      EXPECT_GE(starts, 5U);  // the model has 6 layers
+      EXPECT_EQ(sums(pieces), sums(whole));
+      expect_clean(pieces);
+      EXPECT_EQ(report(pieces)["ranks"][0]["layers_skipped"], 6);
+    }
+  }
+}
+
+TEST_F(Restarted, ForwardsNoCommittedLayerButTheReplay) {
+  QuantizeRequest some = request("some");
+  some.commit.overhead = kSnapshotNever;
+  ASSERT_FALSE(run_some(some, 2, 4));  // the stop leaves a snapshot
+  run(some, 3);
+  Json ranks = report(some)["ranks"];
+  for (const Json& rank : ranks) {
+    EXPECT_EQ(rank["layers_skipped"], 4);
+    EXPECT_EQ(rank["layers_replayed"], 0);
+    EXPECT_EQ(rank["layers_committed"], 2);
+  }
+}
+
+TEST_F(Restarted, ReplaysThroughTheCodesWithoutHiddenStates) {
+  QuantizeRequest whole = request("whole");
+  run(whole, 1);
+  QuantizeRequest broken = request("broken");
+  broken.commit.overhead = kSnapshotNever;
+  int done = 0;
+  broken.commit.stop_wanted = [&]() -> bool {
+    check(++done < 4, ExitCode::kEnvironment, "a failure");
+    return false;
+  };
+  EXPECT_THROW(run(broken, 1), Error);
+  broken.commit = {};
+  run(broken, 3);
+  EXPECT_EQ(sums(broken), sums(whole));
+  EXPECT_EQ(report(broken)["ranks"][2]["layers_skipped"], 0);
+  EXPECT_EQ(report(broken)["ranks"][2]["layers_replayed"], 3);
+  EXPECT_EQ(report(broken)["ranks"][2]["layers_committed"], 3);
+}
+
+TEST_F(Restarted, LayersWhoseCodesAreLostAreMadeAgain) {
+  QuantizeRequest whole = request("whole");
+  run(whole, 1);
+  QuantizeRequest some = request("some");
+  ASSERT_FALSE(run_some(some, 2, 4));
+  fs::remove(some.work_dir + "/checkpoint/hidden-00004.json");  // the codes went when the hidden states came
+  run(some, 3);
+  EXPECT_EQ(sums(some), sums(whole));
+  EXPECT_EQ(report(some)["ranks"][0]["layers_committed"], 6);
+}
+
+TEST_F(Restarted, OtherGridsAndSchedulesGoOn) {
+  for (const std::string propagate : {"original", "gptq"}) {
+    QuantizeRequest whole = request("whole-" + propagate);
+    whole.recipe.propagate = propagate;
+    run(whole, 1);
+    QuantizeRequest pieces = whole;
+    pieces.output = whole.output + "-pieces";
+    pieces.work_dir = pieces.output + ".work";
+    pieces.commit.overhead = kSnapshotAlways;
+    ASSERT_FALSE(run_some(pieces, 2, 2));
+    pieces.recipe.schedule = Schedule::kStaged;
+    pieces.recipe.stages = 3;
+    run(pieces, 3);
+    EXPECT_EQ(sums(pieces), sums(whole)) << propagate;
+  }
+}
+
+TEST_F(Restarted, AChangedRecipeModelOrCalibrationIsRefusedByName) {
+  QuantizeRequest first = request("first");
+  ASSERT_FALSE(run_some(first, 1, 2));
+  const auto refused = [&](const std::string& word, auto&& change) {
+    QuantizeRequest other = first;
+    change(other);
+    try {
+      run(other, 2);
+      ADD_FAILURE() << "no error for " << word;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kUsage);
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+    }
+  };
+  refused("bits", [](QuantizeRequest& r) { r.recipe.bits = 3; });
+  refused("damp_percent", [](QuantizeRequest& r) { r.recipe.damp_percent = 0.02; });
+  refused("format", [](QuantizeRequest& r) { r.recipe.formats = {"gptq", "dense"}; });
+  refused("calibration tokens", [](QuantizeRequest& r) { r.calibration.samples[3][5] ^= 1; });
+  // The refusals left the state as it was.
+  QuantizeRequest whole = request("whole");
+  run(whole, 1);
+  run(first, 2);
+  EXPECT_EQ(sums(first), sums(whole));
+  EXPECT_EQ(report(first)["ranks"][0]["layers_committed"], 4);
+}
+
+TEST_F(Restarted, NeverBeginsAnewAndRequireNeedsState) {
+  QuantizeRequest some = request("some");
+  some.restart = Restart::kRequire;
+  EXPECT_THROW(run(some, 1), Error);
+  some.restart = Restart::kAuto;
+  ASSERT_FALSE(run_some(some, 1, 2));
+  some.restart = Restart::kNever;
+  some.recipe.bits = 3;
+  run(some, 1);
+  EXPECT_EQ(report(some)["ranks"][0]["layers_committed"], 6);
+  expect_clean(some);
+}
+
+TEST_F(Restarted, DamagedStateIsRefusedAndKept) {
+  QuantizeRequest some = request("some");
+  some.commit.overhead = kSnapshotAlways;
+  ASSERT_FALSE(run_some(some, 2, 3));
+  const std::string layer = some.work_dir + "/checkpoint/layer-00001.json";
+  const std::string text = read_text_file(layer);
+  write_text_file(layer, text.substr(0, text.size() / 2));
+  try {
+    run(some, 1);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kInput);
+    EXPECT_NE(std::string(error.what()).find("layer-00001.json"), std::string::npos) << error.what();
+  }
+  write_text_file(layer, text);
+  run(some, 1);
+  EXPECT_EQ(report(some)["ranks"][0]["layers_committed"], 3);
+}
+
+TEST_F(Restarted, RoundToNearestSkipsWhatIsDone) {
+  QuantizeRequest whole = request("whole");
+  whole.recipe.method = "rtn";
+  whole.calibration = {};
+  run(whole, 1);
+  QuantizeRequest some = whole;
+  some.output = (folder_ / "some").string();
+  some.work_dir = some.output + ".work";
+  ASSERT_FALSE(run_some(some, 2, 3));
+  run(some, 3);
+  EXPECT_EQ(report(some)["ranks"][0]["layers_skipped"], 3);
+  EXPECT_EQ(sums(some), sums(whole));
+}
+
+}  // namespace
+}  // namespace mpiquant
