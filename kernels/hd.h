@@ -1,8 +1,18 @@
 #pragma once
 
-// Functions compiled for the host and, by nvcc, for the device too. The only place that asks for nvcc.
+// MQ_HD: a function compiled for the host and, by nvcc, for the device too. MQ_UNROLL: a loop whose arrays must stay in registers
+// there. The only place that asks for nvcc.
 #ifdef __CUDACC__
 #define MQ_HD __host__ __device__
+#define MQ_UNROLL _Pragma("unroll")
 #else
 #define MQ_HD
+#define MQ_UNROLL
+#endif
+
+// Waits for the other threads of a block; the host runs them one after the other.
+#ifdef __CUDA_ARCH__
+#define MQ_BLOCK_BARRIER() __syncthreads()
+#else
+#define MQ_BLOCK_BARRIER() static_cast<void>(0)
 #endif
