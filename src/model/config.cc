@@ -85,18 +85,26 @@ ModelSpec parse_config(const Json& json, std::optional<DType> dtype_if_unstated)
   return spec;
 }
 
-std::vector<std::string> check_tensors(const ModelSpec& spec, const TensorSource& source) {
-  std::set<std::string> used;
+std::vector<std::string> tensor_problems(const ModelSpec& spec, const TensorSource& source) {
+  std::vector<std::string> problems;
   for (const auto& [name, shape] : expected_tensors(spec)) {
     const TensorEntry* tensor = source.find(name);
-    check(tensor != nullptr, ExitCode::kInput, "the tensor {} is missing from the model's files (config.json calls for it)",
-          name);
-    check(tensor->shape == shape, ExitCode::kInput, "the tensor {} has shape {} but config.json calls for {}", name,
-          shown(tensor->shape), shown(shape));
-    check(tensor->dtype && is_float(*tensor->dtype), ExitCode::kInput,
-          "the tensor {} has dtype {}; supported: F32, F16, BF16, F64", name, tensor->dtype_name);
-    used.insert(name);
+    if (tensor == nullptr)
+      problems.push_back(fmt::format("the tensor {} is missing from the model's files (config.json calls for it)", name));
+    else if (tensor->shape != shape)
+      problems.push_back(
+          fmt::format("the tensor {} has shape {} but config.json calls for {}", name, shown(tensor->shape), shown(shape)));
+    else if (!tensor->dtype || !is_float(*tensor->dtype))
+      problems.push_back(fmt::format("the tensor {} has dtype {}; supported: F32, F16, BF16, F64", name, tensor->dtype_name));
   }
+  return problems;
+}
+
+std::vector<std::string> check_tensors(const ModelSpec& spec, const TensorSource& source) {
+  const std::vector<std::string> problems = tensor_problems(spec, source);
+  if (!problems.empty()) fail(ExitCode::kInput, "{}", problems.front());
+  std::set<std::string> used;
+  for (const auto& [name, shape] : expected_tensors(spec)) used.insert(name);
   std::vector<std::string> unused;
   for (const TensorEntry& tensor : source.entries())
     if (!used.contains(tensor.name) && !tensor.name.ends_with("rotary_emb.inv_freq")) unused.push_back(tensor.name);

@@ -14,6 +14,9 @@ namespace mpiquant {
 // Input errors name the key and its value, or the missing key.
 ModelSpec parse_config(const Json& config, std::optional<DType> dtype_if_unstated = std::nullopt);
 
+// What is wrong with the model's tensors: missing, of another shape than the config calls for, or not float; a line each.
+std::vector<std::string> tensor_problems(const ModelSpec& spec, const TensorSource& source);
+
 // Checks that each of the model's tensors exists with its shape and a float type; returns the names of tensors that the model
 // does not use (rotary frequencies, which old exporters stored, apart).
 std::vector<std::string> check_tensors(const ModelSpec& spec, const TensorSource& source);
