@@ -114,7 +114,8 @@ class Backend {
                       Matrix out) = 0;
 };
 
-// The CPU backend. threads >= 1.
-std::unique_ptr<Backend> make_cpu_backend(int threads);
+// The CPU backend. threads >= 1; compute: of the products of `linear` and `hessian_add`. Throws (usage error) when products in
+// that type would be slower here than in fp32.
+std::unique_ptr<Backend> make_cpu_backend(int threads, ComputeType compute = ComputeType::kF32);
 
 }  // namespace mpiquant

@@ -71,7 +71,7 @@ void run_quantize(CommandContext& context) {
   request.threads = thread_count(values, world);
   if (find_method(request.recipe.method).needs_hessian) request.calibration = read_calibration(values, model, world);
   Grid grid = make_grid(world, request.recipe.stages);
-  const std::unique_ptr<Backend> backend = make_cpu_backend(request.threads);
+  const std::unique_ptr<Backend> backend = make_cpu_backend(request.threads, request.recipe.compute);
   Job job{world, grid, *backend};
   quantize(job, request, model);
 }

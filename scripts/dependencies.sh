@@ -6,7 +6,7 @@ set -euo pipefail
 
 packages=(cmake ninja-build g++ ccache pkg-config python3 libopenmpi-dev openmpi-bin libhdf5-dev libboost-program-options-dev
   libyaml-cpp-dev nlohmann-json3-dev libpcre2-dev libicu-dev libsentencepiece-dev libspdlog-dev libfmt-dev libssl-dev
-  libxxhash-dev libopenblas-pthread-dev liblapacke-dev libgtest-dev libgmock-dev libbenchmark-dev)
+  libxxhash-dev libopenblas-pthread-dev liblapacke-dev libdnnl-dev libgtest-dev libgmock-dev libbenchmark-dev)
 list=no
 for argument in "$@"; do
   case $argument in

@@ -3,7 +3,6 @@
 #include <cblas.h>
 
 #include <algorithm>
-#include <new>
 
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/encode.h"
@@ -14,24 +13,13 @@
 #include "src/base/error.h"
 
 namespace mpiquant::cpu {
-namespace {
-
-constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector register
-
-}  // namespace
-
 std::string CpuBackend::identity() const {
   // openblas_get_config assembles its answer in place, so it is asked once for all threads.
-  static const std::string text = fmt::format("cpu kernels 1, {}, core {}", openblas_get_config(), openblas_get_corename());
-  return text;
+  static const std::string library = fmt::format("{}, core {}", openblas_get_config(), openblas_get_corename());
+  return fmt::format("cpu kernels 2, {}, {}", matmul_->identity(), library);
 }
 
-BackendBuffer CpuBackend::allocate(std::size_t bytes) {
-  auto* data = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kAlignment}, std::nothrow));
-  check(data != nullptr, ExitCode::kEnvironment,
-        "no memory for a buffer of {} bytes (the work of a layer must fit) use more ranks or a larger machine", bytes);
-  return {data, bytes, MemSpace::kHost, [](std::byte* p) { ::operator delete (p, std::align_val_t{kAlignment}); }};
-}
+BackendBuffer CpuBackend::allocate(std::size_t bytes) { return buffers_.take(bytes); }
 
 void CpuBackend::for_each(std::int64_t count, const std::function<void(Stream&, std::int64_t)>& body) {
   pool_.for_each(count, [&](std::int64_t i) {
@@ -58,7 +46,7 @@ void CpuBackend::copy(Stream&, ConstMatrix in, Matrix out) {
 }
 
 void CpuBackend::linear(Stream&, ConstMatrix x, ConstMatrix weight, const float* bias, Matrix y) {
-  cpu::linear(x, weight, bias, y);
+  cpu::linear(*matmul_, x, weight, bias, y);
 }
 
 void CpuBackend::rms_norm(Stream&, ConstMatrix x, const float* weight, float eps, Matrix y) { cpu::rms_norm(x, weight, eps, y); }
@@ -80,7 +68,7 @@ void CpuBackend::silu_gate(Stream&, ConstMatrix gate, ConstMatrix up, Matrix out
 float CpuBackend::diagonal_max(Stream&, ConstMatrix x) { return cpu::diagonal_max(x); }
 
 void CpuBackend::hessian_add(std::span<const ConstMatrix> units, int exponent, std::span<std::int64_t> sum) {
-  cpu::hessian_add(pool_, units, exponent, sum);
+  cpu::hessian_add(pool_, *matmul_, units, exponent, sum);
 }
 
 Factor CpuBackend::factor(std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) {
@@ -100,9 +88,9 @@ void CpuBackend::decode(Stream&, const EncodedRows& rows, const CodecSpec& codec
 
 namespace mpiquant {
 
-std::unique_ptr<Backend> make_cpu_backend(int threads) {
+std::unique_ptr<Backend> make_cpu_backend(int threads, ComputeType compute) {
   openblas_set_num_threads(1);  // parallel work is ours alone, so that every call is the same on any number of threads
-  return std::make_unique<cpu::CpuBackend>(threads);
+  return std::make_unique<cpu::CpuBackend>(threads, cpu::make_matmul(compute));
 }
 
 }  // namespace mpiquant

@@ -1,8 +1,12 @@
 #pragma once
 
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/buffer_pool.h"
+#include "kernels/cpu/matmul.h"
 #include "src/base/threads.h"
 
 namespace mpiquant::cpu {
@@ -10,7 +14,7 @@ namespace mpiquant::cpu {
 // Runs every operation at once on the calling thread; for_each, hessian_add and factor share items out to the threads.
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(int threads) : pool_(threads) {}
+  CpuBackend(int threads, std::unique_ptr<MatMul> matmul) : pool_(threads), matmul_(std::move(matmul)) {}
 
   MemSpace space() const override { return MemSpace::kHost; }
   std::string identity() const override;
@@ -40,6 +44,8 @@ class CpuBackend final : public Backend {
 
  private:
   ThreadPool pool_;
+  BufferPool buffers_;
+  std::unique_ptr<MatMul> matmul_;  // of linear and hessian_add
 };
 
 }  // namespace mpiquant::cpu

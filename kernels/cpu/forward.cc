@@ -1,7 +1,5 @@
 #include "kernels/cpu/forward.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -46,13 +44,11 @@ MPIQUANT_MULTIVERSION void gate_row(const float* gate, const float* up, float* o
 
 }  // namespace
 
-void linear(ConstMatrix x, ConstMatrix w, const float* bias, Matrix y) {
+void linear(const MatMul& matmul, ConstMatrix x, ConstMatrix w, const float* bias, Matrix y) {
   expect(x.cols == w.cols && y.rows == x.rows && y.cols == w.rows, "linear: shapes [{},{}] [{},{}] [{},{}]", x.rows, x.cols,
          w.rows, w.cols, y.rows, y.cols);
   if (x.rows == 0) return;
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(x.rows), static_cast<blasint>(w.rows),
-              static_cast<blasint>(x.cols), 1.0F, x.data, static_cast<blasint>(x.ld), w.data, static_cast<blasint>(w.ld), 0.0F,
-              y.data, static_cast<blasint>(y.ld));
+  matmul.by_transpose(matmul.operand(x), matmul.operand(w), y);
   if (bias == nullptr) return;
   for (std::int64_t r = 0; r < y.rows; ++r) add_row(bias, y.row(r), y.cols);
 }

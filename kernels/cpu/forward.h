@@ -3,14 +3,16 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/cpu/matmul.h"
 #include "src/base/tensor.h"
 
 namespace mpiquant::cpu {
 
-// Forward operations in fp32 on one thread; all matrices are on the host. Operands may have any leading dimension.
+// Forward operations on one thread, in fp32 but for the products of `linear`; all matrices are on the host. Operands may have any
+// leading dimension.
 
 // y [T, N] = x [T, K] · w [N, K]ᵀ + bias [N] (bias may be null).
-void linear(ConstMatrix x, ConstMatrix w, const float* bias, Matrix y);
+void linear(const MatMul& matmul, ConstMatrix x, ConstMatrix w, const float* bias, Matrix y);
 
 // y = x / sqrt(mean(x²) + eps) * weight by rows [T, K]; y may be x.
 void rms_norm(ConstMatrix x, const float* weight, float eps, Matrix y);

@@ -1,7 +1,5 @@
 #include "kernels/cpu/hessian.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -28,22 +26,28 @@ MPIQUANT_MULTIVERSION void add_rounded(const float* values, double scale, std::i
 
 std::int64_t packed_row(std::int64_t row, std::int64_t cols) { return row * cols - row * (row - 1) / 2; }
 
-void add_tile(std::span<const ConstMatrix> units, double scale, std::int64_t row, std::int64_t column, std::int64_t cols,
+void add_tile(const MatMul& matmul, std::span<const Operand> units, double scale, std::int64_t row, std::int64_t column,
               std::span<std::int64_t> sum) {
+  const std::int64_t cols = units.front().matrix.cols;
   const std::int64_t rows = std::min(kTile, cols - row);
   const std::int64_t columns = std::min(kTile, cols - column);
-  std::vector<float> product(static_cast<std::size_t>(rows * columns));
-  for (const ConstMatrix& x : units) {
-    if (x.rows == 0) continue;
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<blasint>(rows), static_cast<blasint>(columns),
-                static_cast<blasint>(x.rows), 1.0F, x.data + row, static_cast<blasint>(x.ld), x.data + column,
-                static_cast<blasint>(x.ld), 0.0F, product.data(), static_cast<blasint>(columns));
+  std::vector<float> values(static_cast<std::size_t>(rows * columns));
+  const Matrix product{values.data(), rows, columns, columns, MemSpace::kHost};
+  for (const Operand& x : units) {
+    if (x.matrix.rows == 0) continue;
+    matmul.gram(x, row, column, product);
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t skip = row == column ? r : 0;  // below the diagonal
-      add_rounded(product.data() + r * columns + skip, scale, sum.data() + packed_row(row + r, cols) + column + skip - row - r,
-                  columns - skip);
+      add_rounded(product.row(r) + skip, scale, sum.data() + packed_row(row + r, cols) + column + skip - row - r, columns - skip);
     }
   }
+}
+
+// Units that are held in the compute type at a time: one for each thread, more if they are small.
+std::size_t units_at_once(const ThreadPool& pool, const ConstMatrix& unit) {
+  constexpr std::int64_t kHeldElements = std::int64_t{4} << 20;
+  return static_cast<std::size_t>(
+      std::max<std::int64_t>(pool.size(), kHeldElements / std::max<std::int64_t>(1, unit.rows * unit.cols)));
 }
 
 }  // namespace
@@ -60,7 +64,8 @@ float diagonal_max(ConstMatrix x) {
   return largest;
 }
 
-void hessian_add(ThreadPool& pool, std::span<const ConstMatrix> units, int exponent, std::span<std::int64_t> sum) {
+void hessian_add(ThreadPool& pool, const MatMul& matmul, std::span<const ConstMatrix> units, int exponent,
+                 std::span<std::int64_t> sum) {
   if (units.empty()) return;
   const std::int64_t cols = units.front().cols;
   for (const ConstMatrix& x : units) expect(x.cols == cols, "hessian_add: units of {} and {} columns", cols, x.cols);
@@ -72,10 +77,18 @@ void hessian_add(ThreadPool& pool, std::span<const ConstMatrix> units, int expon
   std::vector<Tile> tiles;
   for (std::int64_t row = 0; row < cols; row += kTile)
     for (std::int64_t column = row; column < cols; column += kTile) tiles.push_back({row, column});
-  pool.for_each(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t i) {
-    const Tile& tile = tiles[static_cast<std::size_t>(i)];
-    add_tile(units, scale, tile.row, tile.column, cols, sum);
-  });
+  const std::size_t step = units_at_once(pool, units.front());
+  for (std::size_t first = 0; first < units.size(); first += step) {
+    const auto group = units.subspan(first, std::min(step, units.size() - first));
+    std::vector<Operand> operands(group.size());
+    pool.for_each(static_cast<std::int64_t>(group.size()), [&](std::int64_t i) {
+      operands[static_cast<std::size_t>(i)] = matmul.operand(group[static_cast<std::size_t>(i)]);
+    });
+    pool.for_each(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t i) {
+      const Tile& tile = tiles[static_cast<std::size_t>(i)];
+      add_tile(matmul, operands, scale, tile.row, tile.column, sum);
+    });
+  }
 }
 
 }  // namespace mpiquant::cpu

@@ -33,6 +33,14 @@ inline constexpr std::int64_t kLanes = 16;
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + (std::bit_cast<std::uint32_t>(shifted) << 23U));
 }
 
+// x as bfloat16, rounded to nearest even; NaN stays NaN. Branch-free.
+[[gnu::always_inline]] inline std::uint16_t round_bf16(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const std::uint32_t rounded = (bits + 0x7fffU + ((bits >> 16U) & 1U)) >> 16U;
+  const std::uint32_t quiet = (bits >> 16U) | 0x40U;
+  return static_cast<std::uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? quiet : rounded);
+}
+
 // The lanes' sum, in halves.
 template <typename T>
 [[gnu::always_inline]] inline T sum_lanes(std::array<T, kLanes> lanes) {

@@ -64,6 +64,14 @@ bool is_float(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF64;
 }
 
+std::string_view to_string(ComputeType type) { return type == ComputeType::kBF16 ? "bf16" : "f32"; }
+
+std::optional<ComputeType> compute_type(std::string_view name) {
+  for (const ComputeType type : {ComputeType::kF32, ComputeType::kBF16})
+    if (to_string(type) == name) return type;
+  return std::nullopt;
+}
+
 std::uint16_t f32_to_f16(float value) {
   const std::uint32_t u = std::bit_cast<std::uint32_t>(value);
   const std::uint32_t sign = (u >> 16) & 0x8000U;

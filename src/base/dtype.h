@@ -36,6 +36,13 @@ constexpr std::uint16_t f32_to_bf16(float value) {
   return static_cast<std::uint16_t>((u + 0x7fffU + ((u >> 16) & 1U)) >> 16);
 }
 
+// In what the factors of matrix products are taken; sums, and everything else, are fp32.
+enum class ComputeType : std::uint8_t { kF32, kBF16 };
+// "f32", "bf16".
+std::string_view to_string(ComputeType type);
+// Nothing for another name.
+std::optional<ComputeType> compute_type(std::string_view name);
+
 // The value of x after it was stored as dtype (F32, F16 or BF16).
 float round_to(DType dtype, float x);
 

@@ -130,6 +130,7 @@ Json identity_json(const Recipe& recipe) {
               {"damp_increment", recipe.damp_increment},
               {"mse", recipe.mse},
               {"true_sequential", recipe.true_sequential},
+              {"compute_type", to_string(recipe.compute)},
               {"rules", rules},
               {"ragged_dense", recipe.ragged_dense},
               {"ragged_groups", ragged},

@@ -41,6 +41,7 @@ struct Recipe {
   double damp_increment = 0.01;
   bool mse = false;
   bool true_sequential = true;
+  ComputeType compute = ComputeType::kF32;  // of products of activations
   std::vector<std::string> formats = {"gptq"};
   std::string propagate;                              // label of an output or "original"; empty: by schedule
   std::vector<Rule> rules;                            // the first that matches decides

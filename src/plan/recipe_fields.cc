@@ -100,6 +100,7 @@ Strings method_names() {
 }
 Strings bit_widths() { return {"2", "3", "4", "8"}; }
 Strings order_names() { return {"static", "dynamic", "none"}; }
+Strings compute_names() { return {"f32", "bf16"}; }
 Strings schedule_names() { return {"sequential", "staged"}; }
 Strings bos_names() { return {"auto", "always", "never"}; }
 Strings dense_dtypes() { return {"float32", "float16", "bfloat16"}; }
@@ -120,6 +121,11 @@ void set_order(RunChoices& all, const FieldText& given) {
     if (to_string(order) == name) all.recipe.order = order;
 }
 std::string shown_order(const RunChoices& all) { return to_string(all.recipe.order); }
+
+void set_compute(RunChoices& all, const FieldText& given) {
+  all.recipe.compute = compute_type(choice(given, compute_names())).value();
+}
+std::string shown_compute(const RunChoices& all) { return std::string(to_string(all.recipe.compute)); }
 
 void set_schedule(RunChoices& all, const FieldText& given) {
   all.recipe.schedule = choice(given, schedule_names()) == "staged" ? Schedule::kStaged : Schedule::kSequential;
@@ -216,6 +222,8 @@ constexpr auto kFields = std::to_array<RecipeField>({
   {"", "true_sequential", "true-sequential", kSwitch, "",
    "inside a layer, calibrate each step on inputs that passed the quantized steps before it", "false", kNone,
    nullptr, set<&R::true_sequential>, shown<&R::true_sequential>},
+  {"", "compute", "compute", kValue, "TYPE", "products of activations: f32, or bf16 (faster where the processor has AVX512-BF16 or AMX; the "
+   "codes differ slightly)", "bf16", kNone, compute_names, set_compute, shown_compute},
   {"", "rules", "rule", kList, "PATTERN:CHOICE", "dense, or bits=B,group_size=G,sym=true|false, for linears whose name matches (shell "
    "wildcards, or re:REGEX); the first match decides", "*.down_proj:bits=8", kNone, nullptr, set_rules, shown_nothing},
   {"", "ragged", "ragged", kList, "CHOICE", "linears that no whole number of groups fits: dense, or PATTERN=GROUP_SIZE", "dense",

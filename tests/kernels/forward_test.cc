@@ -47,9 +47,10 @@ TEST(ExpFast, ClampsAndKeepsNaN) {
 }
 
 TEST(Linear, MultipliesByTheTransposeAndAddsTheBias) {
+  const auto matmul = make_f32_matmul();
   const Grid x(5, 37), w(11, 37, 2), y(5, 11, 3), bias(1, 11, 4);
   for (const float* b : {static_cast<const float*>(nullptr), static_cast<const float*>(bias.matrix.data)}) {
-    linear(x.matrix, w.matrix, b, y.matrix);
+    linear(*matmul, x.matrix, w.matrix, b, y.matrix);
     for (std::int64_t r = 0; r < 5; ++r)
       for (std::int64_t n = 0; n < 11; ++n) {
         double sum = b == nullptr ? 0 : static_cast<double>(b[n]);
@@ -57,7 +58,7 @@ TEST(Linear, MultipliesByTheTransposeAndAddsTheBias) {
         EXPECT_NEAR(y.at(r, n), sum, 1e-5) << r << " " << n;
       }
   }
-  EXPECT_THROW(linear(x.matrix, y.matrix, nullptr, y.matrix), Error);
+  EXPECT_THROW(linear(*matmul, x.matrix, y.matrix, nullptr, y.matrix), Error);
 }
 
 TEST(RmsNorm, DividesByTheRootMeanSquare) {

@@ -5,13 +5,15 @@
 #include <cmath>
 #include <numeric>
 
+#include "src/base/error.h"
 #include "tests/kernels/sample.h"
 
 namespace mpiquant {
 namespace {
 
-std::vector<std::int64_t> add(const std::vector<Sample>& units, int exponent, int threads, bool reversed = false) {
-  const auto backend = make_cpu_backend(threads);
+std::vector<std::int64_t> add(const std::vector<Sample>& units, int exponent, int threads, bool reversed = false,
+                              ComputeType compute = ComputeType::kF32) {
+  const auto backend = make_cpu_backend(threads, compute);
   const std::int64_t cols = units.front().cols;
   std::vector<std::int64_t> sum(static_cast<std::size_t>(cols * (cols + 1) / 2));
   std::vector<ConstMatrix> views;
@@ -51,6 +53,27 @@ TEST(HessianAdd, DependsOnNeitherThreadsNorOrder) {
   const std::vector<std::int64_t> rest = add({units[1], units[3]}, 40, 2);
   std::transform(split.begin(), split.end(), rest.begin(), split.begin(), std::plus<>());
   EXPECT_EQ(sum, split);
+}
+
+TEST(HessianAdd, OfRoundedActivationsIsThatOfBfloat16) {
+  for (const std::int64_t cols : {64, 300}) {
+    const std::vector<Sample> units = make_units(cols);
+    std::vector<Sample> rounded = units;
+    for (Sample& unit : rounded)
+      for (float& value : unit.values) value = round_to(DType::kBF16, value);
+    std::vector<std::int64_t> sum;
+    try {
+      sum = add(units, 30, 1, false, ComputeType::kBF16);
+    } catch (const Error& error) {
+      GTEST_SKIP() << error.what();
+    }
+    const std::vector<std::int64_t> exact = add(rounded, 30, 1);
+    const std::int64_t largest = *std::max_element(exact.begin(), exact.end());
+    for (std::size_t i = 0; i < exact.size(); ++i)
+      ASSERT_NEAR(static_cast<double>(sum[i]), static_cast<double>(exact[i]), 1e-5 * static_cast<double>(largest));
+    EXPECT_EQ(sum, add(units, 30, 3, true, ComputeType::kBF16));
+    EXPECT_NE(sum, add(units, 30, 1));
+  }
 }
 
 TEST(HessianAdd, RoundsToEvenAtTheGivenExponent) {

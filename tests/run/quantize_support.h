@@ -57,7 +57,7 @@ class QuantizeTest : public testing::Test {
   static void run_rank(Communicator& world, const QuantizeRequest& request) {
     const ModelInput model = open_model(request.model);
     Grid grid = make_grid(world, request.recipe.stages);
-    const auto backend = make_cpu_backend(request.threads);
+    const auto backend = make_cpu_backend(request.threads, request.recipe.compute);
     Job job{world, grid, *backend};
     quantize(job, request, model);
   }

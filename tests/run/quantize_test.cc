@@ -23,6 +23,26 @@ TEST_F(Quantize, BytesDoNotDependOnRanksOrThreads) {
   }
 }
 
+TEST_F(Quantize, BytesDoNotDependOnRanksOrThreadsInBf16) {
+  QuantizeRequest base = request("one");
+  const std::string f32 = run(base, 1);
+  base.recipe.compute = ComputeType::kBF16;
+  base.force = true;
+  try {
+    make_cpu_backend(1, base.recipe.compute);
+  } catch (const Error& error) {
+    GTEST_SKIP() << error.what();
+  }
+  const std::string expected = run(base, 1);
+  EXPECT_NE(expected, f32);
+  for (const int ranks : {2, 3, 4}) {
+    QuantizeRequest other = base;
+    other.output = (folder_ / fmt::format("ranks{}", ranks)).string();
+    other.threads = ranks == 2 ? 3 : 1;
+    EXPECT_EQ(run(other, ranks), expected) << ranks << " ranks";
+  }
+}
+
 TEST_F(Quantize, BytesDoNotDependOnTheScheduleWhenTheSameActivationsPropagate) {
   for (const std::string propagate : {"original", "gptq"}) {
     QuantizeRequest base = request("sequential-" + propagate);

@@ -1,0 +1,96 @@
+// Products of bfloat16 by oneDNN.
+#include <omp.h>
+#include <unistd.h>
+
+#include <dnnl.hpp>
+
+#include <unordered_map>
+
+#include "kernels/cpu/buffer_pool.h"
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/vector_math.h"
+#include "src/base/error.h"
+
+namespace mpiquant::cpu {
+namespace {
+
+using Dims = dnnl::memory::dims;
+using Type = dnnl::memory::data_type;
+
+MPIQUANT_MULTIVERSION void round_row(const float* x, std::uint16_t* out, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = round_bf16(x[i]);
+}
+
+std::uint16_t* values(const Operand& x) { return reinterpret_cast<std::uint16_t*>(x.rounded.data()); }
+
+// A matrix in memory, its rows `row` and its columns `column` elements apart.
+struct View {
+  std::uint16_t* data;
+  std::int64_t row;
+  std::int64_t column;
+};
+
+class OneDnn final : public MatMul {
+ public:
+  std::string identity() const override {
+    const dnnl_version_t& version = *dnnl_version();
+    // oneDNN cuts sums into pieces by the sizes of the caches.
+    return fmt::format("bf16 products by oneDNN {}.{}.{}, instruction set {:#x}, caches {} {}", version.major, version.minor,
+                       version.patch, static_cast<unsigned>(dnnl_get_effective_cpu_isa()), sysconf(_SC_LEVEL1_DCACHE_SIZE),
+                       sysconf(_SC_LEVEL2_CACHE_SIZE));
+  }
+
+  Operand operand(ConstMatrix x) const override {
+    Operand out{x, buffers_.take(static_cast<std::size_t>(x.rows * x.cols) * sizeof(std::uint16_t))};
+    auto* rounded = reinterpret_cast<std::uint16_t*>(out.rounded.data());
+    for (std::int64_t r = 0; r < x.rows; ++r) round_row(x.row(r), rounded + r * x.cols, x.cols);
+    return out;
+  }
+
+  void by_transpose(const Operand& x, const Operand& w, Matrix y) const override {
+    const std::int64_t k = x.matrix.cols;
+    multiply({values(x), k, 1}, {values(w), 1, k}, k, y);
+  }
+
+  void gram(const Operand& x, std::int64_t first, std::int64_t second, Matrix y) const override {
+    const std::int64_t ld = x.matrix.cols;
+    multiply({values(x) + first, 1, ld}, {values(x) + second, ld, 1}, x.matrix.rows, y);
+  }
+
+ private:
+  // y [M, N] = a [M, K] · b [K, N]
+  void multiply(const View& a, const View& b, std::int64_t k, Matrix y) const {
+    omp_set_num_threads(1);  // of products that this thread starts: each of our threads works on one of its own
+    const dnnl::memory::desc a_desc(Dims{y.rows, k}, Type::bf16, Dims{a.row, a.column});
+    const dnnl::memory::desc b_desc(Dims{k, y.cols}, Type::bf16, Dims{b.row, b.column});
+    const dnnl::memory::desc y_desc(Dims{y.rows, y.cols}, Type::f32, Dims{y.ld, 1});
+    dnnl::primitive_attr attributes;
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    const dnnl::matmul::primitive_desc described(dnnl::matmul::desc(a_desc, b_desc, y_desc), attributes, engine_);
+    const dnnl::memory::desc scratch_desc = described.scratchpad_desc();
+    const BackendBuffer scratch = buffers_.take(scratch_desc.get_size());
+    dnnl::stream stream(engine_);
+    dnnl::matmul(described).execute(stream, {{DNNL_ARG_SRC, {a_desc, engine_, a.data}},
+                                             {DNNL_ARG_WEIGHTS, {b_desc, engine_, b.data}},
+                                             {DNNL_ARG_DST, {y_desc, engine_, y.data}},
+                                             {DNNL_ARG_SCRATCHPAD, {scratch_desc, engine_, scratch.data()}}});
+    stream.wait();
+  }
+
+  BufferPool buffers_;
+  dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
+};
+
+}  // namespace
+
+std::unique_ptr<MatMul> make_bf16_matmul() {
+  constexpr auto kNeeded = static_cast<unsigned>(dnnl_cpu_isa_avx512_core_bf16);
+  const auto found = static_cast<unsigned>(dnnl_get_effective_cpu_isa());
+  check((found & kNeeded) == kNeeded, ExitCode::kUsage,
+        "--compute bf16 needs a processor with AVX512-BF16 or AMX, which this one is not (its products would be slower than in "
+        "fp32) "
+        "use --compute f32");
+  return std::make_unique<OneDnn>();
+}
+
+}  // namespace mpiquant::cpu

@@ -1,0 +1,35 @@
+#include <cblas.h>
+
+#include "kernels/cpu/matmul.h"
+#include "src/base/error.h"
+
+namespace mpiquant::cpu {
+namespace {
+
+blasint size(std::int64_t n) { return static_cast<blasint>(n); }
+
+class OpenBlas final : public MatMul {
+ public:
+  std::string identity() const override { return "f32 products"; }  // the backend's identity names OpenBLAS
+  Operand operand(ConstMatrix x) const override { return {x, {}}; }
+
+  void by_transpose(const Operand& x, const Operand& w, Matrix y) const override {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, size(y.rows), size(y.cols), size(x.matrix.cols), 1.0F, x.matrix.data,
+                size(x.matrix.ld), w.matrix.data, size(w.matrix.ld), 0.0F, y.data, size(y.ld));
+  }
+
+  void gram(const Operand& x, std::int64_t first, std::int64_t second, Matrix y) const override {
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, size(y.rows), size(y.cols), size(x.matrix.rows), 1.0F,
+                x.matrix.data + first, size(x.matrix.ld), x.matrix.data + second, size(x.matrix.ld), 0.0F, y.data, size(y.ld));
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<MatMul> make_f32_matmul() { return std::make_unique<OpenBlas>(); }
+
+std::unique_ptr<MatMul> make_matmul(ComputeType type) {
+  return type == ComputeType::kBF16 ? make_bf16_matmul() : make_f32_matmul();
+}
+
+}  // namespace mpiquant::cpu
