@@ -1,13 +1,18 @@
 #include "src/run/committer.h"
 
 #include <array>
+#include <filesystem>
 
+#include "io/file.h"
 #include "src/base/error.h"
+#include "src/base/hash.h"
 #include "src/run/codes_file.h"
 #include "src/run/hidden_file.h"
 
 namespace mpiquant {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr double kAssumedBytesPerSecond = 500e6;  // of a first snapshot
 
@@ -25,10 +30,40 @@ Committer::~Committer() {
   if (syncing_.valid()) syncing_.wait();
 }
 
+std::string Committer::local_path(const std::string& name) const {
+  // Outputs that share a node's folder have a folder each in it.
+  return (fs::path(options_.local_dir) / xxh3_hex(checkpoint_.folder()).substr(0, 8) / name).string();
+}
+
+Committer::StateFile Committer::make_file(std::string name) const {
+  if (options_.local_dir.empty()) return {name, Hdf5Writer(checkpoint_.path(name))};
+  std::error_code error;
+  fs::create_directories(fs::path(local_path(name)).parent_path(), error);
+  check(!error, ExitCode::kEnvironment, "cannot create a folder in {} ({}) choose another --checkpoint-dir", options_.local_dir,
+        error.message());
+  return {name, Hdf5Writer(local_path(name))};
+}
+
+void Committer::publish(StateFile file) const {
+  file.writer.publish();
+  if (options_.local_dir.empty()) return;
+  const std::string local = local_path(file.name);
+  const std::string shared = checkpoint_.path(file.name);
+  std::error_code error;
+  fs::copy_file(local, shared + ".partial", fs::copy_options::overwrite_existing, error);
+  check(!error, ExitCode::kEnvironment, "cannot copy {} to {} ({}) check the file system and resume", local, shared,
+        error.message());
+  File copy = File::open_write(shared + ".partial");
+  copy.sync();
+  copy.close();
+  rename_into_place(shared + ".partial", shared);
+  fs::remove(local, error);  // what stays is overwritten by the next run of this output
+}
+
 void Committer::keep_codes(std::int64_t layer, const std::string& module, const EncodedLinear& linear) {
   const PhaseTimer timer(report_, "checkpoint");
-  if (!codes_) codes_.emplace(checkpoint_.path(Checkpoint::codes_name(layer, job_.world.rank())));
-  write_codes(*codes_, module, linear);
+  if (!codes_) codes_.emplace(make_file(Checkpoint::codes_name(layer, job_.world.rank())));
+  write_codes(codes_->writer, module, linear);
 }
 
 bool Committer::snapshot_due(std::int64_t bytes) const {
@@ -53,10 +88,10 @@ void Committer::layer_done(std::int64_t layer, const std::vector<TensorRecord>& 
   collectively(group, [&] {
     if (!snapshot || hidden->units.empty()) return;
     const Clock::time_point start = Clock::now();
-    hidden_.emplace(checkpoint_.path(Checkpoint::hidden_name(layer + 1, job_.world.rank())));
+    hidden_.emplace(make_file(Checkpoint::hidden_name(layer + 1, job_.world.rank())));
     for (std::size_t i = 0; i < hidden->units.size(); ++i)
-      write_hidden(*hidden_, job_.backend, hidden->indices[i], hidden->units[i], hidden->width);
-    hidden_->close();
+      write_hidden(hidden_->writer, job_.backend, hidden->indices[i], hidden->units[i], hidden->width);
+    hidden_->writer.close();
     snapshot_seconds_ = seconds_since(start);
   });
   if (snapshot) last_snapshot_ = Clock::now();
@@ -69,14 +104,16 @@ void Committer::layer_done(std::int64_t layer, const std::vector<TensorRecord>& 
 }
 
 void Committer::begin(Line line) {
-  if (codes_) codes_->close();
+  if (codes_) codes_->writer.close();
   line_ = std::move(line);
-  syncing_ = std::async(std::launch::async, [files = files_.open_files(), codes = std::exchange(codes_, std::nullopt),
-                                             hidden = std::exchange(hidden_, std::nullopt)]() mutable {
-    for (File* file : files) file->sync();
-    if (codes) codes->publish();
-    if (hidden) hidden->publish();
-  });
+  syncing_ =
+      std::async(std::launch::async, [this, files = files_.open_files(), codes = std::exchange(codes_, std::nullopt),
+                                      hidden = std::exchange(hidden_, std::nullopt), kept = std::exchange(kept_, {})]() mutable {
+        for (File* file : files) file->sync();
+        for (Hdf5Writer& file : kept) file.publish();
+        if (codes) publish(std::move(*codes));
+        if (hidden) publish(std::move(*hidden));
+      });
 }
 
 void Committer::finish() {
@@ -85,6 +122,7 @@ void Committer::finish() {
   Communicator& group = *job_.grid.group;
   const Line line = *std::exchange(line_, std::nullopt);
   collectively(group, [&] { syncing_.get(); });
+  const PhaseTimer commit_timer(report_, "commit");
   collectively(group, [&] {
     if (group.rank() != 0) return;
     checkpoint_.commit_layer(line.layer, line.records, line.codes);

@@ -23,6 +23,7 @@ namespace mpiquant {
 struct CommitOptions {
   double overhead = 0.03;             // part of the wall time that writing hidden states may take
   std::function<bool()> stop_wanted;  // asked after every layer; may be empty
+  std::string local_dir;              // where state files are written before they are copied to the checkpoint; may be empty
 };
 
 // Makes what a stage's layers wrote durable: a layer's files are synced while the next layer runs, then one replica writes its
@@ -36,6 +37,9 @@ class Committer {
 
   // Codes of the propagated output, on the replica that packed them.
   void keep_codes(std::int64_t layer, const std::string& module, const EncodedLinear& linear);
+
+  // A closed file that becomes durable with the current layer.
+  void keep_file(Hdf5Writer file) { kept_.push_back(std::move(file)); }
 
   // What hidden states a snapshot would hold.
   struct Hidden {
@@ -60,6 +64,14 @@ class Committer {
     std::map<std::string, std::string> codes;
     std::optional<std::map<std::int64_t, std::string>> hidden;
   };
+  // A state file of this rank on its way into the checkpoint.
+  struct StateFile {
+    std::string name;
+    Hdf5Writer writer;
+  };
+  std::string local_path(const std::string& name) const;
+  StateFile make_file(std::string name) const;
+  void publish(StateFile file) const;
   bool snapshot_due(std::int64_t bytes) const;
   void begin(Line line);
 
@@ -69,8 +81,9 @@ class Committer {
   const CommitOptions& options_;
   std::int64_t first_;
   RankReport& report_;
-  std::optional<Hdf5Writer> codes_;
-  std::optional<Hdf5Writer> hidden_;
+  std::optional<StateFile> codes_;
+  std::optional<StateFile> hidden_;
+  std::vector<Hdf5Writer> kept_;
   std::optional<Line> line_;  // of the layer being synced
   std::future<void> syncing_;
   Clock::time_point last_snapshot_ = Clock::now();

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "src/quant/encoded.h"
+#include "src/run/timed.h"
 
 namespace mpiquant {
 
@@ -61,23 +62,21 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
     for (const Variant& variant : variants_of(linear)) {
       std::vector<EncodedRows> encoded(mine.size());
       std::vector<std::byte> message;
-      {
-        const PhaseTimer timer(report_, "sweep");
-        collectively(group, [&] {
-          job_.backend.for_each(static_cast<std::int64_t>(mine.size()), [&](Stream& stream, std::int64_t i) {
-            const PartPlan& part = *mine[static_cast<std::size_t>(i)];
-            EncodedRows& rows = encoded[static_cast<std::size_t>(i)];
-            rows = method.convert(job_.backend, stream, weights[l].row_range(part.row_begin, part.row_begin + part.rows), factor,
-                                  variant.codec, part.row_begin);
-          });
-          for (EncodedRows& rows : encoded) {
-            report_.rows_swept += rows.rows;
-            const std::vector<std::byte> bytes = to_bytes(rows);
-            message.insert(message.end(), bytes.begin(), bytes.end());
-            rows = {};
-          }
+      timed_collectively(group, report_, "sweep", [&] {
+        job_.backend.for_each(static_cast<std::int64_t>(mine.size()), [&](Stream& stream, std::int64_t i) {
+          const PartPlan& part = *mine[static_cast<std::size_t>(i)];
+          EncodedRows& rows = encoded[static_cast<std::size_t>(i)];
+          rows = method.convert(job_.backend, stream, weights[l].row_range(part.row_begin, part.row_begin + part.rows), factor,
+                                variant.codec, part.row_begin);
+          report_.marks.mark();
         });
-      }
+        for (EncodedRows& rows : encoded) {
+          report_.rows_swept += rows.rows;
+          const std::vector<std::byte> bytes = to_bytes(rows);
+          message.insert(message.end(), bytes.begin(), bytes.end());
+          rows = {};
+        }
+      });
 
       // Parts travel to the writer, or to everybody when their decoded rows are the weights from here on.
       const bool to_all = variant.propagated && !decoded.empty();
@@ -88,8 +87,7 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
         messages = to_all ? all_gather_bytes(group, message) : gather_bytes(group, message, writer);
       }
       message = {};
-      const PhaseTimer timer(report_, "write");
-      collectively(group, [&] {
+      timed_collectively(group, report_, "write", [&] {
         if (messages.empty()) return;
         std::vector<EncodedRows> parts;
         std::vector<std::span<const std::byte>> rest(messages.begin(), messages.end());

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "src/run/timed.h"
+
 namespace mpiquant {
 namespace {
 
@@ -27,20 +29,16 @@ Hessian shared_hessian(Job& job, std::span<const ConstMatrix> inputs, std::int64
                        std::int64_t total_tokens, int owner, RankReport& report) {
   Communicator& group = *job.grid.group;
   std::vector<std::int64_t> sum(static_cast<std::size_t>(cols * (cols + 1) / 2), 0);
-  int exponent = 0;
-  {
-    const PhaseTimer timer(report, "hessian");
-    float largest = 0;
-    collectively(group, [&] {
-      std::vector<float> maxima(inputs.size(), 0);
-      job.backend.for_each(static_cast<std::int64_t>(inputs.size()), [&](Stream& stream, std::int64_t i) {
-        maxima[static_cast<std::size_t>(i)] = job.backend.diagonal_max(stream, inputs[static_cast<std::size_t>(i)]);
-      });
-      for (const float value : maxima) largest = std::max(largest, value);
+  float largest = 0;
+  timed_collectively(group, report, "hessian", [&] {
+    std::vector<float> maxima(inputs.size(), 0);
+    job.backend.for_each(static_cast<std::int64_t>(inputs.size()), [&](Stream& stream, std::int64_t i) {
+      maxima[static_cast<std::size_t>(i)] = job.backend.diagonal_max(stream, inputs[static_cast<std::size_t>(i)]);
     });
-    exponent = hessian_exponent(max_over(group, largest), total_units);
-    collectively(group, [&] { job.backend.hessian_add(inputs, exponent, sum); });
-  }
+    for (const float value : maxima) largest = std::max(largest, value);
+  });
+  const int exponent = hessian_exponent(max_over(group, largest), total_units);
+  timed_collectively(group, report, "hessian", [&] { job.backend.hessian_add(inputs, exponent, sum); });
   const PhaseTimer timer(report, "reduce");
   group.reduce_sum(std::span(sum), owner);
   Hessian hessian;

@@ -4,6 +4,7 @@
 
 #include "src/base/log.h"
 #include "src/run/hessian.h"
+#include "src/run/timed.h"
 
 namespace mpiquant {
 namespace {
@@ -28,7 +29,8 @@ double busy_seconds(const RankReport& report) {
 
 Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe,
                    const std::vector<OutputSpec>& outputs, const Plan& plan, const Samples& samples, OutputFiles& files,
-                   const Checkpoint& checkpoint, const Checkpoint::State& state, const CommitOptions& options, RankReport& report)
+                   const Checkpoint& checkpoint, const Checkpoint::State& state, const HessianUse& hessians,
+                   const CommitOptions& options, RankReport& report)
     : job_(job),
       model_(model),
       source_(source),
@@ -37,6 +39,7 @@ Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source,
       samples_(samples),
       checkpoint_(checkpoint),
       state_(state),
+      hessians_(hessians),
       options_(options),
       report_(report),
       propagated_(propagated_output(recipe, outputs)),
@@ -63,26 +66,48 @@ bool Pipeline::needs_output_of(std::int64_t layer) const {
 
 // Calls body(stream, unit) for each of this replica's units, on the backend's streams.
 template <typename Body>
-void Pipeline::for_units(Body&& body) {
-  collectively(*job_.grid.group, [&] {
-    job_.backend.for_each(static_cast<std::int64_t>(units_.size()),
-                          [&](Stream& stream, std::int64_t i) { body(stream, units_[static_cast<std::size_t>(i)]); });
+void Pipeline::for_units(const char* phase, Body&& body) {
+  timed_collectively(*job_.grid.group, report_, phase, [&] {
+    job_.backend.for_each(static_cast<std::int64_t>(units_.size()), [&](Stream& stream, std::int64_t i) {
+      body(stream, units_[static_cast<std::size_t>(i)]);
+      report_.marks.mark();
+    });
   });
 }
 
 std::int64_t Pipeline::calibration_tokens() const {
-  std::int64_t tokens = 0;
+  std::int64_t tokens = hessians_.tokens;
   for (const UnitPlan& unit : plan_.units) tokens += unit.tokens;
   return tokens;
 }
 
-Factor Pipeline::factor_of(const BlockSpec& block, const BlockPlan& plan) {
+Hessian Pipeline::hessian_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan) {
+  Communicator& group = *job_.grid.group;
+  Hessian hessian;
+  if (hessians_.from) {
+    const PhaseTimer timer(report_, "read");
+    collectively(group, [&] {
+      if (group.rank() == plan.hessian_owner) hessian = hessians_.from->load(current_, index, block.cols());
+    });
+    return hessian;
+  }
   std::vector<ConstMatrix> inputs;
   for (const UnitState& unit : units_) inputs.push_back(unit.input_matrix());
-  if (job_.grid.group->size() > 1)
+  if (group.size() > 1)
     report_.hessian_bytes += block.cols() * (block.cols() + 1) / 2 * static_cast<std::int64_t>(sizeof(std::int64_t));
-  Hessian hessian = shared_hessian(job_, inputs, block.cols(), static_cast<std::int64_t>(plan_.units.size()),
-                                   calibration_tokens(), plan.hessian_owner, report_);
+  hessian = shared_hessian(job_, inputs, block.cols(), static_cast<std::int64_t>(plan_.units.size()), calibration_tokens(),
+                           plan.hessian_owner, report_);
+  collectively(group, [&] {
+    if (!hessians_.keep || group.rank() != plan.hessian_owner) return;
+    const PhaseTimer timer(report_, "checkpoint");
+    committer_.keep_file(hessians_.keep->save(current_, index, hessian));
+  });
+  return hessian;
+}
+
+Factor Pipeline::factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan) {
+  Hessian hessian = hessian_of(index, block, plan);
+  if (!converter_.converts(block)) return {};
   const FactorOptions options{recipe_.order, recipe_.damp_percent, recipe_.damp_increment};
   return shared_factor(job_, std::move(hessian), block.cols(), plan.hessian_owner, options, report_);
 }
@@ -101,8 +126,11 @@ void Pipeline::convert_block(const BlockSpec& block, const BlockPlan& plan, cons
 // forward_whole: some later step needs the output of this layer.
 void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, LayerWeights& weights, bool forward_whole) {
   if (!calibrated()) {
-    for (std::size_t b = 0; b < layer.blocks.size(); ++b)
-      convert_block(layer.blocks[b], plan.blocks[b], weights.blocks[b], nullptr);
+    for (std::size_t b = 0; b < layer.blocks.size(); ++b) {
+      std::optional<Factor> factor;
+      if (hessians_.from && converter_.converts(layer.blocks[b])) factor = factor_of(b, layer.blocks[b], plan.blocks[b]);
+      convert_block(layer.blocks[b], plan.blocks[b], weights.blocks[b], factor ? &*factor : nullptr);
+    }
     return;
   }
   // With the quantized weights of the whole layer the forward pass starts again from here.
@@ -117,35 +145,30 @@ void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Lay
     });
   }
   std::vector<std::optional<Factor>> factors(layer.blocks.size());
-  {
-    const PhaseTimer timer(report_, "forward");
-    for_units([&](Stream& stream, UnitState& unit) { decoder_->begin(stream, weights, unit); });
-  }
+  for_units("forward", [&](Stream& stream, UnitState& unit) { decoder_->begin(stream, weights, unit); });
   for (std::size_t b = 0; b < layer.blocks.size(); ++b) {
     const BlockSpec& block = layer.blocks[b];
-    if (converter_.converts(block)) {
-      factors[b] = factor_of(block, plan.blocks[b]);
+    if (watches(block)) {
+      factors[b] = factor_of(b, block, plan.blocks[b]);
       if (!again) {
         convert_block(block, plan.blocks[b], weights.blocks[b], &*factors[b]);
         factors[b].reset();
       }
     }
     if (b + 1 == layer.blocks.size() && (again || !forward_whole)) break;
-    const PhaseTimer timer(report_, "forward");
-    for_units([&](Stream& stream, UnitState& unit) { decoder_->advance(stream, layer, weights, b, unit); });
+    for_units("forward", [&](Stream& stream, UnitState& unit) { decoder_->advance(stream, layer, weights, b, unit); });
   }
   for (const UnitState& unit : units_) report_.tokens += unit.tokens;
   if (!again) return;
   for (std::size_t b = 0; b < layer.blocks.size(); ++b)
     if (factors[b]) convert_block(layer.blocks[b], plan.blocks[b], weights.blocks[b], &*factors[b]);
   if (!forward_whole) return;
-  const PhaseTimer timer(report_, "forward");
   for (UnitState& unit : units_) unit.input = {};
   job_.backend.for_each(static_cast<std::int64_t>(units_.size()), [&](Stream& stream, std::int64_t i) {
     job_.backend.upload(stream, entered[static_cast<std::size_t>(i)],
                         units_[static_cast<std::size_t>(i)].hidden_matrix(model_.hidden));
   });
-  for_units([&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights, unit); });
+  for_units("forward", [&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights, unit); });
 }
 
 // The head sees the final norm of the last layer's output.
@@ -154,16 +177,19 @@ void Pipeline::quantize_head() {
   const BlockPlan& plan = plan_.head->blocks.front();
   std::vector<LinearWeights> weights;
   weights.push_back(loader_.load_linear(model_.head, model_.head_weight()));
-  if (!calibrated()) return convert_block(block, plan, weights, nullptr);
+  if (!calibrated()) {
+    std::optional<Factor> factor;
+    if (hessians_.from && converter_.converts(block)) factor = factor_of(0, block, plan);
+    return convert_block(block, plan, weights, factor ? &*factor : nullptr);
+  }
   VectorWeights norm;
   collectively(*job_.grid.group, [&] { norm = load_vector(source_, model_.final_norm, model_.hidden, job_.backend); });
-  for_units([&](Stream& stream, UnitState& unit) {
+  for_units("forward", [&](Stream& stream, UnitState& unit) {
     unit.input = job_.backend.allocate(static_cast<std::size_t>(unit.tokens * model_.hidden) * sizeof(float));
     unit.input_cols = model_.hidden;
     decoder_->final_norm(stream, unit.hidden_matrix(model_.hidden), norm, unit.input_matrix());
   });
-  if (!converter_.converts(block)) return;
-  const Factor factor = factor_of(block, plan);
+  const Factor factor = factor_of(0, block, plan);
   convert_block(block, plan, weights, &factor);
 }
 
@@ -180,8 +206,7 @@ void Pipeline::replay_layer(const LayerSpec& layer, std::optional<LayerWeights> 
       weights = loader_.load(layer);
     }
   }
-  const PhaseTimer timer(report_, "replay");
-  for_units([&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights, unit); });
+  for_units("replay", [&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights, unit); });
   ++report_.layers_replayed;
 }
 

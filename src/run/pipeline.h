@@ -12,6 +12,7 @@
 #include "src/run/checkpoint.h"
 #include "src/run/committer.h"
 #include "src/run/convert.h"
+#include "src/run/hessian_store.h"
 #include "src/run/job.h"
 #include "src/run/layer_loader.h"
 #include "src/run/output_files.h"
@@ -22,13 +23,21 @@ namespace mpiquant {
 
 using Samples = std::vector<std::vector<std::int32_t>>;
 
+// Hessians that were kept before, to be used in place of calibration; or where to keep those of this run.
+struct HessianUse {
+  std::optional<HessianStore> from;
+  std::optional<HessianStore> keep;
+  std::int64_t tokens = 0;  // of the calibration behind `from`
+};
+
 // The layer loop: forward, Hessians, conversion, for the layers of this rank's stage, from the first one the checkpoint lacks.
 class Pipeline {
  public:
   // samples: the calibration, all of it on every rank; empty for methods without calibration. state: what the checkpoint holds.
   Pipeline(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe,
            const std::vector<OutputSpec>& outputs, const Plan& plan, const Samples& samples, OutputFiles& files,
-           const Checkpoint& checkpoint, const Checkpoint::State& state, const CommitOptions& options, RankReport& report);
+           const Checkpoint& checkpoint, const Checkpoint::State& state, const HessianUse& hessians, const CommitOptions& options,
+           RankReport& report);
 
   // Collective over all ranks.
   void run();
@@ -57,11 +66,15 @@ class Pipeline {
   void quantize_layer(const LayerSpec& layer, const LayerPlan& plan, LayerWeights& weights, bool forward_whole);
   void quantize_head();
   void commit(std::int64_t layer, std::chrono::steady_clock::time_point start);
-  Factor factor_of(const BlockSpec& block, const BlockPlan& plan);
+  // The canonical Hessian of a block of the current layer, at its owner.
+  Hessian hessian_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan);
+  Factor factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan);
+  // The factors of a layer's blocks need a Hessian each, also where nothing is converted, when Hessians are kept.
+  bool watches(const BlockSpec& block) const { return hessians_.keep || converter_.converts(block); }
   void convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights,
                      const Factor* factor);
   template <typename Body>
-  void for_units(Body&& body);
+  void for_units(const char* phase, Body&& body);
 
   Job& job_;
   const ModelSpec& model_;
@@ -71,6 +84,7 @@ class Pipeline {
   const Samples& samples_;
   const Checkpoint& checkpoint_;
   const Checkpoint::State& state_;
+  const HessianUse& hessians_;
   const CommitOptions& options_;
   RankReport& report_;
   std::optional<std::size_t> propagated_;

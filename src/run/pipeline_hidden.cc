@@ -6,7 +6,7 @@
 namespace mpiquant {
 namespace {
 
-// A stage may wait for all the work of the stages before it.
+// The next stage takes the hidden states when it comes to them.
 constexpr Timeout kWholeRun = std::chrono::hours(24 * 30);
 constexpr int kHiddenTag = 1;
 
@@ -58,7 +58,13 @@ void Pipeline::embed_unit(std::size_t unit) {
 
 void Pipeline::receive_unit(std::size_t unit) {
   std::vector<float> rows(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
-  job_.grid.pipe->start_recv(bytes_of(rows), job_.grid.stage() - 1, kHiddenTag).wait(kWholeRun);
+  // The stages before may work for hours; a stop must not wait for them.
+  Pending arrival = job_.grid.pipe->start_recv(bytes_of(rows), job_.grid.stage() - 1, kHiddenTag);
+  for (BackOff back_off; !arrival.test(); back_off.pause()) {
+    check(!options_.stop_wanted || !options_.stop_wanted(), ExitCode::kStopped,
+          "stopped on request before layer {}; the same command goes on from there", first_ + 1);
+    report_.marks.mark();
+  }
   job_.backend.for_each(
       1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, rows, units_[unit].hidden_matrix(model_.hidden)); });
 }

@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "io/file.h"
-#include "io/publish.h"
 #include "src/base/hash.h"
 #include "src/base/log.h"
 #include "src/base/version.h"
@@ -16,6 +15,7 @@
 #include "src/run/identity.h"
 #include "src/run/model_input.h"
 #include "src/run/publish_run.h"
+#include "src/run/run_state.h"
 
 namespace mpiquant {
 namespace {
@@ -84,7 +84,6 @@ void write_report(Job& job, const QuantizeRequest& request, const Plan& plan, Ra
     if (job.world.rank() != 0) return;
     Json ranks = Json::array();
     for (const std::string& text : all) ranks.push_back(Json::parse(text));
-    fs::create_directories(request.work_dir);
     const Json out = {
         {"seconds", seconds},       {"model", request.model},         {"output", fs::absolute(request.output).string()},
         {"ranks", ranks},           {"plan", to_json(plan)["costs"]}, {"stages", plan.stages},
@@ -127,74 +126,75 @@ Identity run_identity(const QuantizeRequest& request, const ModelInput& model, c
                     {"output_type", recipe.output_type},
                     {"gguf_pre", recipe.gguf_pre},
                     {"max_shard_size", std::to_string(recipe.max_shard_bytes)},
-                    {"propagate", record["propagate"].get<std::string>()}};
+                    {"propagate", record["propagate"].get<std::string>()},
+                    {"hessians", request.hessians.empty() ? "of this run" : "kept ones"}};
   const Json choices = identity_json(recipe);
   for (const auto& [field, value] : choices.items()) identity[field] = value.dump();
   return identity;
 }
 
-// Rank 0's part in beginning or going on: the partial folder and the checkpoint.
-class RunState {
- public:
-  RunState(const QuantizeRequest& request, const std::string& id)
-      : request_(request),
-        id_(id),
-        checkpoint_(request.checkpoint_dir.empty() ? request.work_dir + "/checkpoint" : request.checkpoint_dir) {}
-  RunState(const RunState&) = delete;
-  RunState& operator=(const RunState&) = delete;
+// What Hessians depend on beside the calibration.
+Identity hessian_inputs(const ModelInput& model, const std::string& model_hash, const Backend& backend) {
+  return {{"model", model_hash},
+          {"model's config.json", hash_file_xxh3(model.directory + "/config.json")},
+          {"kernel set", backend.identity()}};
+}
 
-  const Checkpoint& checkpoint() const { return checkpoint_; }
-  // The path of the partial folder; resumes if the state of the same run is there.
-  std::string open(const Identity& identity) {
-    const auto left = request_.restart == Restart::kNever ? std::nullopt : checkpoint_.identity();
-    check(left || request_.restart != Restart::kRequire, ExitCode::kUsage,
-          "there is nothing to go on with in {} (--restart require asks for it) use --restart auto", checkpoint_.folder());
-    if (left) {
-      const auto field = difference(*left, identity);
-      check(!field, ExitCode::kUsage,
-            "{} differs from that of the run which was interrupted (its work in {} cannot be used) give the same again, or "
-            "--restart never to discard it",
-            *field, checkpoint_.folder());
+// The choices that made the weights whose activations Hessians come from; nothing for original weights.
+Identity upstream_identity(const Recipe& recipe, const std::vector<OutputSpec>& outputs) {
+  const auto propagated = propagated_output(recipe, outputs);
+  if (!propagated) return {};
+  Identity identity;
+  const Json choices = identity_json(recipe);
+  for (const auto& [field, value] : choices.items()) identity[field] = value.dump();
+  std::string codecs;
+  for (const LinearChoice& choice : outputs[*propagated].linears)
+    codecs += choice.linear.module + "=" + to_string(choice.codec) + ";";
+  identity["weight codecs"] = xxh3_hex(codecs);
+  return identity;
+}
+
+// Kept Hessians as calibration: their record goes into the outputs.
+void take_kept_hessians(QuantizeRequest& request) {
+  if (request.hessians.empty()) return;
+  const HessianStore::Index index = HessianStore(request.hessians).index();
+  request.calibration = {{}, index.calibration};
+  if (index.from_original) request.recipe.propagate = "original";
+}
+
+HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInput& model, const std::string& model_hash,
+                       const std::vector<OutputSpec>& outputs) {
+  HessianUse use;
+  const Identity inputs = hessian_inputs(model, model_hash, job.backend);
+  const Identity upstream = upstream_identity(request.recipe, outputs);
+  collectively(job.world, [&] {
+    const bool needed = find_method(request.recipe.method).needs_hessian;
+    check(needed || (!request.keep_hessians && request.hessians.empty()), ExitCode::kUsage,
+          "method {} uses no Hessians (there are none to keep or to take) leave --keep-hessians and --hessians away",
+          request.recipe.method);
+    if (!request.hessians.empty()) {
+      use.from.emplace(request.hessians);
+      const HessianStore::Index index = use.from->index();
+      check_usable(index, inputs, upstream);
+      use.tokens = index.tokens;
     }
-    resumes_ = left.has_value();
-    staged_.emplace(resumes_ ? StagedDirectory::resume(request_.output, request_.force, id_)
-                             : StagedDirectory::create(request_.output, request_.force, id_));
-    staged_->keep(resumes_);
-    return staged_->path();
-  }
-  // Makes the files unless they are there from the run that is resumed.
-  Checkpoint::State prepare(const OutputFiles& files, const std::vector<fs::path>& folders, const Identity& identity) {
-    if (resumes_ && files.complete()) return checkpoint_.state();
-    if (resumes_) warn_line("{} lacks files that the checkpoint speaks of: all is made anew", staged_->path());
-    for (const fs::path& folder : folders) fs::create_directories(folder);
-    files.create();
-    checkpoint_.begin(identity);
-    staged_->keep(true);
-    return {};
-  }
-  void publish() {
-    staged_->publish();
-    checkpoint_.remove();
-  }
-  // After a failure: what can be resumed, or was found here, stays.
-  void leave(ExitCode code) {
-    if (!staged_) return;
-    const bool resumable = code == ExitCode::kEnvironment || code == ExitCode::kStopped;
-    const bool kept = (resumable || resumes_) && checkpoint_.has_layers();
-    staged_->keep(kept);
-    if (kept) return info_line("what was done is kept in {}: the same command goes on from there", checkpoint_.folder());
-    checkpoint_.remove();
-    std::error_code not_empty;
-    fs::remove(request_.work_dir, not_empty);
-  }
-
- private:
-  const QuantizeRequest& request_;
-  std::string id_;
-  Checkpoint checkpoint_;
-  std::optional<StagedDirectory> staged_;
-  bool resumes_ = false;
-};
+    if (!request.keep_hessians) return;
+    check(request.hessians.empty(), ExitCode::kUsage, "--keep-hessians with --hessians (they are kept already) leave one away");
+    use.keep.emplace(request.work_dir + "/hessians");
+    if (job.world.rank() != 0) return;
+    HessianStore::Index index{inputs, upstream.empty(), upstream, 0, request.calibration.record};
+    for (const auto& sample : request.calibration.samples) index.tokens += static_cast<std::int64_t>(sample.size());
+    use.keep->begin(index);
+    const std::int64_t bytes = hessian_store_bytes(model.spec, request.recipe.quantize_head);
+    const auto free = static_cast<std::int64_t>(fs::space(request.work_dir).available);
+    check(bytes <= free, ExitCode::kUsage,
+          "the Hessians take {:.1f} GB, and {} has {:.1f} GB free (they would not fit) free {:.1f} GB",
+          1e-9 * static_cast<double>(bytes), request.work_dir, 1e-9 * static_cast<double>(free),
+          1e-9 * static_cast<double>(bytes - free));
+    info_line("Hessians are kept in {}: {:.1f} MB", use.keep->folder(), 1e-6 * static_cast<double>(bytes));
+  });
+  return use;
+}
 
 // A run as resolved on every rank.
 struct Prepared {
@@ -259,8 +259,9 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
     const PhaseTimer timer(report, "slabs");
     write_slabs(job, *run.plan, *model.source, files);
   }
+  const HessianUse hessians = hessian_use(job, request, model, model_hash, run.outputs);
   Pipeline pipeline(job, model.spec, *model.source, request.recipe, run.outputs, *run.plan, request.calibration.samples, files,
-                    state.checkpoint(), resumed, request.commit, report);
+                    state.checkpoint(), resumed, hessians, request.commit, report);
   pipeline.run();
   collectively(job.world, [&] { files.close(); });
   report.bytes_written = files.bytes_written();
@@ -269,8 +270,11 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
   std::vector<TensorRecord> mine = pipeline.records();
   if (job.world.rank() == 0)
     for (const auto& [layer, records] : resumed.layers) mine.insert(mine.end(), records.begin(), records.end());
-  const PhaseTimer timer(report, "publish");
-  finish_outputs(job, request, model, run, gather_records(job.world, mine), folders);
+  {
+    const PhaseTimer timer(report, "publish");
+    finish_outputs(job, request, model, run, gather_records(job.world, mine), folders);
+  }
+  const PhaseTimer timer(report, "rename");
   collectively(job.world, [&] {
     if (job.world.rank() == 0) state.publish();
   });
@@ -278,9 +282,17 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
 
 }  // namespace
 
-void quantize(Job& job, const QuantizeRequest& request, const ModelInput& model) {
+void quantize(Job& job, const QuantizeRequest& given, const ModelInput& model) {
+  QuantizeRequest request = given;
+  collectively(job.world, [&] { take_kept_hessians(request); });
   const auto start = std::chrono::steady_clock::now();
   RankReport report;
+  report.rank = job.world.rank();
+  std::optional<Watchdog> watchdog;
+  // Waits for other ranks end by their own deadline first.
+  constexpr std::chrono::seconds kAfterWaits{30};
+  if (request.on_hang) watchdog.emplace(report.marks, request.hang_timeout + kAfterWaits, request.on_hang);
+  require_same_files(job.world, model);
   Prepared run = prepare(job, request, model);
   const std::string model_hash = shared_content_hash(job, *model.source);
   RunState state(request, model_hash.substr(0, 8));

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,14 +29,17 @@ struct QuantizeRequest {
   std::string model;           // as given: a directory or a Hub id
   std::string output;          // directory
   std::string work_dir;        // for report.json and state
-  std::string checkpoint_dir;  // empty: a folder of the work folder
-  bool force = false;          // an existing output is moved aside
+  bool keep_hessians = false;  // in a folder of the work folder
+  std::string hessians;        // folder of kept Hessians that take the place of calibration; may be empty
+  bool force = false;
   Restart restart = Restart::kAuto;
   Recipe recipe;
   Calibration calibration;          // the same on all ranks; empty for methods without
   int threads = 1;                  // of this rank
   std::int64_t max_fallbacks = -1;  // more than so many fail the run; -1: no limit
   CommitOptions commit;
+  std::chrono::duration<double> hang_timeout{600};
+  std::function<void(double)> on_hang;  // called from another thread when this rank hangs; may be empty
 };
 
 // Quantizes a model and publishes all outputs, or leaves nothing under the output's name. A run that was stopped, killed or

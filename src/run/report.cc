@@ -2,6 +2,8 @@
 
 #include <sys/resource.h>
 
+#include "src/base/log.h"
+
 namespace mpiquant {
 
 Json RankReport::to_json() const {
@@ -18,6 +20,8 @@ Json RankReport::to_json() const {
           {"layers_skipped", layers_skipped},
           {"layers_replayed", layers_replayed}};
 }
+
+void log_phase(int rank, const std::string& phase) { log_debug(fmt::format("rank {}: phase {}", rank, phase)); }
 
 std::int64_t peak_resident_bytes() {
   rusage usage{};

@@ -51,12 +51,12 @@ TEST(StagedDirectory, AKeptFolderIsResumedOrEmptied) {
   {
     StagedDirectory staged = StagedDirectory::create(folder / "out", false, "7");
     write_text_file(staged.path() + "/a", "1");
-    staged.keep();
+    staged.keep(true);
   }
   {
     StagedDirectory staged = StagedDirectory::resume(folder / "out", false, "7");
     EXPECT_THAT(listing(staged.path()), ElementsAre("a"));
-    staged.keep();
+    staged.keep(true);
   }
   const StagedDirectory staged = StagedDirectory::create(folder / "out", false, "7");
   EXPECT_THAT(listing(staged.path()), ElementsAre());

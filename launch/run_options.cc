@@ -1,0 +1,68 @@
+#include "launch/run_options.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <iostream>
+
+#include "launch/stop_signals.h"
+#include "src/base/error.h"
+
+namespace mpiquant {
+namespace {
+
+Restart parse_restart(const std::string& text) {
+  if (text == "auto") return Restart::kAuto;
+  if (text == "never") return Restart::kNever;
+  check(text == "require", ExitCode::kUsage, "--restart {} is unknown (known: auto, never, require)", text);
+  return Restart::kRequire;
+}
+
+}  // namespace
+
+options::options_description run_options() {
+  options::options_description group("Restart");
+  group.add_options()  //
+      ("restart", options::value<std::string>()->default_value("auto"),
+       "auto: go on where an interrupted run of this output was; never: begin anew; require: fail if there is nothing to go on "
+       "with")  //
+      ("checkpoint-overhead", options::value<double>()->default_value(0.03, "0.03"),
+       "part of the time that saving hidden states may take; they save a resumed run from repeating layers")  //
+      ("checkpoint-dir", options::value<std::string>(),
+       "node-local folder where state is written first; it is copied to the work folder in the background")  //
+      ("hang-timeout", options::value<double>()->default_value(600, "600"),
+       "seconds without a sign of life of a rank after which the job ends with code 6");
+  add_switch(group, "keep-hessians", "keep the Hessians in the work folder, to make other outputs from them later");
+  group.add_options()  //
+      ("hessians", options::value<std::string>(),
+       "folder of Hessians that --keep-hessians made: other bits, groups and formats without calibration");
+  return group;
+}
+
+void apply_run_options(const options::variables_map& values, Communicator& world, QuantizeRequest& request) {
+  request.restart = parse_restart(values["restart"].as<std::string>());
+  request.commit.overhead = values["checkpoint-overhead"].as<double>();
+  check(std::isfinite(request.commit.overhead) && request.commit.overhead >= 0, ExitCode::kUsage,
+        "--checkpoint-overhead {} (it is a part of the run's time) give a number from 0 on", request.commit.overhead);
+  if (values.count("checkpoint-dir") != 0) request.commit.local_dir = values["checkpoint-dir"].as<std::string>();
+  request.keep_hessians = switch_value(values, "keep-hessians", false);
+  if (values.count("hessians") != 0) request.hessians = values["hessians"].as<std::string>();
+  const double hang = values["hang-timeout"].as<double>();
+  check(std::isfinite(hang) && hang >= 1 && hang <= 1e6, ExitCode::kUsage,
+        "--hang-timeout {} (it is a number of seconds) give one from 1 to 1000000", hang);
+  request.hang_timeout = std::chrono::duration<double>(hang);
+  world.set_timeout(std::chrono::duration_cast<Timeout>(request.hang_timeout));
+  request.on_hang = [rank = world.rank()](double seconds) {
+    std::cerr
+        << fmt::format(
+               "mpiquant: error: rank {} shows no sign of life since {:.0f} s (a file system or a device hangs) look at the "
+               "node and start the same command again, or raise --hang-timeout",
+               rank, seconds)
+        << std::endl;
+    _exit(static_cast<int>(ExitCode::kEnvironment));
+  };
+  watch_stop_signals();
+  request.commit.stop_wanted = stop_signal_came;
+}
+
+}  // namespace mpiquant

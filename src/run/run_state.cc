@@ -1,0 +1,63 @@
+#include "src/run/run_state.h"
+
+#include "io/file.h"
+#include "src/base/error.h"
+#include "src/base/log.h"
+
+namespace mpiquant {
+
+namespace fs = std::filesystem;
+
+RunState::RunState(const QuantizeRequest& request, std::string id)
+    : request_(request), id_(std::move(id)), checkpoint_(request.work_dir + "/checkpoint") {}
+
+std::string RunState::open(const Identity& identity) {
+  std::error_code error;
+  fs::create_directories(request_.work_dir, error);
+  check(!error, ExitCode::kEnvironment, "cannot create {} ({}) choose a --work-dir this user may write to", request_.work_dir,
+        error.message());
+  lease_.emplace(request_.work_dir + "/lease.json", request_.force);
+  const auto left = request_.restart == Restart::kNever ? std::nullopt : checkpoint_.identity();
+  check(left || request_.restart != Restart::kRequire, ExitCode::kUsage,
+        "there is nothing to go on with in {} (--restart require asks for it) use --restart auto", checkpoint_.folder());
+  if (left) {
+    const auto field = difference(*left, identity);
+    check(!field, ExitCode::kUsage,
+          "{} differs from that of the run which was interrupted (its work in {} cannot be used) give the same again, or "
+          "--restart never to discard it",
+          *field, checkpoint_.folder());
+  }
+  resumes_ = left.has_value();
+  staged_.emplace(resumes_ ? StagedDirectory::resume(request_.output, request_.force, id_)
+                           : StagedDirectory::create(request_.output, request_.force, id_));
+  staged_->keep(resumes_);
+  return staged_->path();
+}
+
+Checkpoint::State RunState::prepare(const OutputFiles& files, const std::vector<fs::path>& folders, const Identity& identity) {
+  if (resumes_ && files.complete()) return checkpoint_.state();
+  if (resumes_) warn_line("{} lacks files that the checkpoint speaks of: all is made anew", staged_->path());
+  for (const fs::path& folder : folders) fs::create_directories(folder);
+  files.create();
+  checkpoint_.begin(identity);
+  staged_->keep(true);
+  return {};
+}
+
+void RunState::publish() {
+  staged_->publish();
+  checkpoint_.remove();
+}
+
+void RunState::leave(ExitCode code) {
+  const bool resumable = code == ExitCode::kEnvironment || code == ExitCode::kStopped;
+  const bool kept = (resumable || resumes_) && checkpoint_.has_layers();
+  if (staged_) staged_->keep(kept);
+  lease_.reset();
+  if (kept) return info_line("what was done is kept in {}: the same command goes on from there", checkpoint_.folder());
+  if (staged_) checkpoint_.remove();
+  std::error_code not_empty;
+  fs::remove(request_.work_dir, not_empty);
+}
+
+}  // namespace mpiquant

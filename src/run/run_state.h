@@ -1,0 +1,44 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/work_lease.h"
+#include "io/publish.h"
+#include "src/run/checkpoint.h"
+#include "src/run/output_files.h"
+#include "src/run/quantize.h"
+
+namespace mpiquant {
+
+// What rank 0 holds for a run: the lease of the work folder, the partial folder of the output, and the checkpoint.
+class RunState {
+ public:
+  // id: tells runs of one output apart in the partial folder's name.
+  RunState(const QuantizeRequest& request, std::string id);
+  RunState(const RunState&) = delete;
+  RunState& operator=(const RunState&) = delete;
+
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  // Takes the lease and returns the path of the partial folder, with what an interrupted run of the same identity has left in it.
+  // Throws (usage error) when the state is another run's, naming the field that differs, or when --restart forbids.
+  std::string open(const Identity& identity);
+  // Makes the output files unless they are there from the run that is resumed, and returns what is committed.
+  Checkpoint::State prepare(const OutputFiles& files, const std::vector<std::filesystem::path>& folders,
+                            const Identity& identity);
+  void publish();
+  // After a failure: what can be resumed, or was found here, stays.
+  void leave(ExitCode code);
+
+ private:
+  const QuantizeRequest& request_;
+  std::string id_;
+  Checkpoint checkpoint_;
+  std::optional<WorkLease> lease_;
+  std::optional<StagedDirectory> staged_;
+  bool resumes_ = false;
+};
+
+}  // namespace mpiquant

@@ -1,0 +1,96 @@
+#include "src/run/hessian_store.h"
+
+#include "tests/run/quantize_support.h"
+
+namespace mpiquant {
+namespace {
+
+class KeptHessians : public QuantizeTest {
+ protected:
+  QuantizeRequest keeping(const std::string& name, const std::string& propagate) const {
+    QuantizeRequest out = request(name);
+    out.recipe.propagate = propagate;
+    out.keep_hessians = true;
+    return out;
+  }
+  QuantizeRequest from(const QuantizeRequest& kept, const std::string& name) const {
+    QuantizeRequest out = request(name);
+    out.hessians = kept.work_dir + "/hessians";
+    out.calibration = {};
+    return out;
+  }
+  void expect_refused(const QuantizeRequest& request, const std::string& word) const {
+    try {
+      run(request, 2);
+      ADD_FAILURE() << "no error for " << word;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kUsage) << error.what();
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+    }
+    EXPECT_FALSE(fs::exists(request.output));
+  }
+};
+
+TEST_F(KeptHessians, OfOriginalActivationsServeEveryRecipe) {
+  const QuantizeRequest kept = keeping("kept", "original");
+  run(kept, 3);
+  QuantizeRequest other = request("direct");
+  other.recipe.propagate = "original";
+  other.recipe.bits = 3;
+  other.recipe.group_size = 32;
+  other.recipe.order = ActOrder::kDynamic;
+  other.recipe.formats = {"gptq", "dense"};
+  const std::string expected = run(other, 1);
+  QuantizeRequest again = from(kept, "again");
+  again.recipe = other.recipe;
+  EXPECT_EQ(run(again, 2), expected);
+  const Json report = parse_json(read_text_file(again.work_dir + "/report.json"), "report");
+  EXPECT_EQ(report["ranks"][0]["tokens"], 0);
+}
+
+TEST_F(KeptHessians, OfQuantizedActivationsServeTheSameRecipeOnly) {
+  const QuantizeRequest kept = keeping("kept", "gptq");
+  const std::string expected = run(kept, 2);
+  QuantizeRequest same = from(kept, "same");
+  same.recipe = kept.recipe;
+  EXPECT_EQ(run(same, 1), expected);
+  QuantizeRequest finer = from(kept, "finer");
+  finer.recipe = kept.recipe;
+  finer.recipe.group_size = 32;
+  expect_refused(finer, "group_size");
+}
+
+TEST_F(KeptHessians, AreRefusedWhereTheyDoNotBelong) {
+  const QuantizeRequest kept = keeping("kept", "original");
+  run(kept, 1);
+  QuantizeRequest other_model = from(kept, "other");
+  other_model.model = MPIQUANT_SOURCE_DIR "/tests/models/tiny-llama3";
+  expect_refused(other_model, "model");
+  QuantizeRequest rtn = from(kept, "rtn");
+  rtn.recipe.method = "rtn";
+  expect_refused(rtn, "rtn");
+  QuantizeRequest more = keeping("more", "original");
+  more.work_dir = kept.work_dir;
+  more.calibration = calibration(4, 40);
+  expect_refused(more, "another run");
+  fs::remove(kept.work_dir + "/hessians/layer-00002-block-1.h5");
+  EXPECT_THROW(run(from(kept, "missing"), 2), Error);
+}
+
+TEST_F(KeptHessians, AreWholeAfterAResume) {
+  QuantizeRequest kept = keeping("kept", "original");
+  kept.commit.stop_wanted = [] { return true; };
+  for (int start = 0; start < 3; ++start) EXPECT_THROW(run(kept, 1), Error);
+  kept.commit = {};
+  run(kept, 2);
+  QuantizeRequest other = request("direct");
+  other.recipe.propagate = "original";
+  other.recipe.bits = 8;
+  const std::string expected = run(other, 1);
+  QuantizeRequest again = from(kept, "again");
+  again.recipe.bits = 8;
+  EXPECT_EQ(run(again, 2), expected);
+}
+
+}  // namespace
+}  // namespace mpiquant
