@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/codec/codec.h"
+#include "src/base/dtype.h"
 #include "src/base/tensor.h"
 
 namespace mpiquant {
@@ -62,6 +63,7 @@ struct Factor {
   std::vector<float> upper;         // packed rows: for step j the values U_ji / U_jj, i = j+1 .. cols-1
   double damp_percent = 0;          // that succeeded
   int retries = 0;
+  std::shared_ptr<const void> resident;  // the same where the backend computes (Backend::make_resident); shared by copies
 };
 
 struct SweepTask {
@@ -79,11 +81,19 @@ class Backend {
   // Kernel set or device model: part of a run's identity, because results may differ between them.
   virtual std::string identity() const = 0;
   virtual BackendBuffer allocate(std::size_t bytes) = 0;
+  // Makes room for so many bytes in all, before work starts. Throws (usage error) with the numbers when the device has less.
+  // Where buffers come from the host's memory this does nothing.
+  virtual void reserve(std::size_t) {}
+  // Tokens per product where the result is only passed on: few where memory is short, many where each product reads its weights
+  // anew.
+  virtual std::int64_t chunk_tokens() const { return 256; }
   // Calls body(stream, i) once for each i in [0, count) on this backend's streams and waits for all. Not to be nested.
   virtual void for_each(std::int64_t count, const std::function<void(Stream&, std::int64_t)>& body) = 0;
 
   virtual void upload(Stream&, std::span<const float> host, Matrix out) = 0;
   virtual void download(Stream&, ConstMatrix in, std::span<float> host) = 0;
+  // Values of a floating-point dtype as they lie in a file, to fp32.
+  virtual void upload_values(Stream& stream, DType dtype, std::span<const std::byte> host, Matrix out);
   virtual void copy(Stream&, ConstMatrix in, Matrix out) = 0;
 
   // Forward pass, x [tokens, features]. lengths: tokens of each of the samples that x concatenates.
@@ -104,6 +114,14 @@ class Backend {
   virtual void hessian_add(std::span<const ConstMatrix> units, int exponent, std::span<std::int64_t> sum) = 0;
   // hessian: packed upper triangle in fp32. Throws (gate error) when no damping up to 1 helps.
   virtual Factor factor(std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) = 0;
+
+  // The same where the sum stays in space(), as communicators of device buffers take it: zeros for a sum of [cols * (cols + 1) /
+  // 2] int64; adding units to it; and the factor of fp32(sum / 2^exponent), rounded once.
+  virtual BackendBuffer hessian_zeros(std::int64_t cols);
+  virtual void hessian_add_to(std::span<const ConstMatrix> units, int exponent, const BackendBuffer& sum);
+  virtual Factor factor_sum(const BackendBuffer& sum, int exponent, std::int64_t cols, const FactorOptions& options);
+  // Keeps a factor that came from elsewhere where sweeps read it; without this each sweep brings it again.
+  virtual void make_resident(Factor&) {}
 
   // GPTQ: columns in the factor's order, each error carried to the columns not yet visited.
   virtual EncodedRows sweep(Stream&, const SweepTask& task) = 0;

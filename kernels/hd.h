@@ -4,15 +4,16 @@
 // there. The only place that asks for nvcc.
 #ifdef __CUDACC__
 #define MQ_HD __host__ __device__
-#define MQ_UNROLL _Pragma("unroll")
 #else
 #define MQ_HD
-#define MQ_UNROLL
 #endif
 
-// Waits for the other threads of a block; the host runs them one after the other.
+// MQ_BLOCK_BARRIER: waits for the other threads of a block; the host runs them one after the other. MQ_UNROLL: before a loop
+// whose arrays must stay in registers.
 #ifdef __CUDA_ARCH__
 #define MQ_BLOCK_BARRIER() __syncthreads()
+#define MQ_UNROLL _Pragma("unroll")
 #else
 #define MQ_BLOCK_BARRIER() static_cast<void>(0)
+#define MQ_UNROLL
 #endif

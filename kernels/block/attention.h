@@ -166,11 +166,11 @@ struct Attention {
   }
   // Rows beyond the sample and columns beyond the head become zero.
   MQ_HD void load(int thread, const float* from, std::int64_t ldf, std::int64_t rows, Element* tile) const {
+    constexpr int kLanes = 32;  // threads of a row
     const int ld = wide(), columns = depth();
-    for (int at = thread; at < kTile * columns; at += kThreads) {
-      const int r = at / columns, d = at % columns;
-      from_float(r < rows && d < head_dim ? from[r * ldf + d] : 0.0F, tile[r * ld + d]);
-    }
+    for (int r = thread / kLanes; r < kTile; r += kThreads / kLanes)
+      for (int d = thread % kLanes; d < columns; d += kLanes)
+        from_float(r < rows && d < head_dim ? from[r * ldf + d] : 0.0F, tile[r * ld + d]);
   }
 };
 

@@ -38,7 +38,24 @@ struct Bf16 {
   std::uint16_t bits;
 };
 
+// An IEEE half as its bits.
+struct Half {
+  std::uint16_t bits;
+};
+
 MQ_HD inline float to_float(float x) { return x; }
+MQ_HD inline float to_float(Half x) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(x.bits & 0x8000U) << 16U, magnitude = x.bits & 0x7fffU;
+  float out;
+  if (magnitude < 0x400U) {  // zero or subnormal: units of 2^-24
+    out = static_cast<float>(magnitude) * 5.9604644775390625e-8F;
+    return sign != 0 ? -out : out;
+  }
+  const std::uint32_t bits =
+      sign | (magnitude >= 0x7c00U ? 0x7f800000U | (magnitude & 0x3ffU) << 13U : (magnitude << 13U) + 0x38000000U);
+  memcpy(&out, &bits, sizeof out);
+  return out;
+}
 MQ_HD inline float to_float(Bf16 x) {
   const std::uint32_t bits = static_cast<std::uint32_t>(x.bits) << 16U;
   float out;

@@ -43,6 +43,16 @@ struct ToBf16Op {
   MQ_HD void operator()(std::int64_t r, std::int64_t c) const { from_float(c < x_cols ? x[r * ldx + c] : 0.0F, y[r * ldy + c]); }
 };
 
+// y = x of another type, to fp32.
+template <typename Element>
+struct FromBitsOp {
+  const Element* x;
+  std::int64_t ldx;
+  float* y;
+  std::int64_t ldy;
+  MQ_HD void operator()(std::int64_t r, std::int64_t c) const { y[r * ldy + c] = to_float(x[r * ldx + c]); }
+};
+
 // out = silu(gate) * up, silu(g) = g / (1 + e^-g); out may be gate.
 struct SiluGateOp {
   const float* gate;

@@ -107,7 +107,7 @@ struct RoundSumOp {
   }
 };
 
-// sums [cols] = Σ over tokens of x², in double, rounded to fp32.
+// sums [cols] = Σ over tokens of x² in double, rounded to fp32; x is rounded to Element first, as products see it.
 template <typename Element>
 struct ColumnSquares {
   static constexpr int kThreads = 256;
@@ -115,7 +115,7 @@ struct ColumnSquares {
   static constexpr int kRows = kThreads / kColumns;
   using Private = Nothing;
 
-  const Element* x;
+  const float* x;
   std::int64_t ldx;
   std::int64_t tokens;
   std::int64_t cols;
@@ -133,7 +133,9 @@ struct ColumnSquares {
       double sum = 0;
       if (c < cols)
         for (std::int64_t t = thread / kColumns; t < tokens; t += kRows) {
-          const auto value = static_cast<double>(to_float(x[t * ldx + c]));
+          Element seen;
+          from_float(x[t * ldx + c], seen);
+          const auto value = static_cast<double>(to_float(seen));
           sum += value * value;
         }
       part[thread] = sum;
@@ -145,6 +147,14 @@ struct ColumnSquares {
       sums[first + thread] = static_cast<float>(sum);
     });
   }
+};
+
+// diagonal [cols] of a packed triangle.
+struct DiagonalOp {
+  const float* packed;
+  std::int64_t cols;
+  float* diagonal;
+  MQ_HD void operator()(std::int64_t, std::int64_t c) const { diagonal[c] = packed[packed_row(c, cols)]; }
 };
 
 // The lower triangle of the Hessian in reversed visiting order, damped, row-major [cols, cols]: its Cholesky factor gives the

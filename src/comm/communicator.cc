@@ -7,8 +7,8 @@
 namespace mpiquant {
 namespace {
 
-void expect_host(MemSpace space, CommOp op) {
-  expect(space == MemSpace::kHost, "{} of a device buffer on a communicator that moves host memory only", name_of(op));
+void expect_moves(const Communicator& comm, MemSpace space, CommOp op) {
+  expect(comm.moves(space), "{} of a device buffer on a communicator that moves host memory only", name_of(op));
 }
 
 void expect_rank(const Communicator& comm, int rank, CommOp op) {
@@ -46,7 +46,7 @@ Pending Communicator::start_barrier() {
 }
 
 Pending Communicator::start_broadcast(Buffer<std::byte> data, int root) {
-  expect_host(data.space, CommOp::kBroadcast);
+  expect_moves(*this, data.space, CommOp::kBroadcast);
   expect_rank(*this, root, CommOp::kBroadcast);
   const std::size_t bytes = data.data.size();
   const bool sends = rank() == root;
@@ -55,7 +55,7 @@ Pending Communicator::start_broadcast(Buffer<std::byte> data, int root) {
 }
 
 Pending Communicator::begin_reduce(Elements data, ReduceOp op, MemSpace space, int root) {
-  expect_host(space, CommOp::kReduce);
+  expect_moves(*this, space, CommOp::kReduce);
   expect_rank(*this, root, CommOp::kReduce);
   const std::size_t bytes = data.bytes();
   const auto others = static_cast<std::size_t>(size() - 1);
@@ -64,7 +64,7 @@ Pending Communicator::begin_reduce(Elements data, ReduceOp op, MemSpace space, i
 }
 
 Pending Communicator::begin_all_reduce(Elements data, ReduceOp op, MemSpace space) {
-  expect_host(space, CommOp::kAllReduce);
+  expect_moves(*this, space, CommOp::kAllReduce);
   const std::size_t bytes = size() > 1 ? data.bytes() : 0;
   count(CommOp::kAllReduce, bytes, bytes);
   return pending(do_all_reduce(data, op), CommOp::kAllReduce, data.bytes(), -1);
@@ -72,8 +72,8 @@ Pending Communicator::begin_all_reduce(Elements data, ReduceOp op, MemSpace spac
 
 Pending Communicator::start_all_gather_v(Buffer<const std::byte> mine, std::span<const std::size_t> counts,
                                          Buffer<std::byte> all) {
-  expect_host(mine.space, CommOp::kAllGather);
-  expect_host(all.space, CommOp::kAllGather);
+  expect_moves(*this, mine.space, CommOp::kAllGather);
+  expect_moves(*this, all.space, CommOp::kAllGather);
   const std::size_t total = expect_counts(*this, mine.data, counts, CommOp::kAllGather);
   expect(all.data.size() == total, "all-gather of {} bytes into {}", total, all.data.size());
   count(CommOp::kAllGather, size() > 1 ? mine.data.size() : 0, total - mine.data.size());
@@ -82,8 +82,8 @@ Pending Communicator::start_all_gather_v(Buffer<const std::byte> mine, std::span
 
 Pending Communicator::start_gather_v(Buffer<const std::byte> mine, std::span<const std::size_t> counts, Buffer<std::byte> all,
                                      int root) {
-  expect_host(mine.space, CommOp::kGather);
-  expect_host(all.space, CommOp::kGather);
+  expect_moves(*this, mine.space, CommOp::kGather);
+  expect_moves(*this, all.space, CommOp::kGather);
   expect_rank(*this, root, CommOp::kGather);
   const std::size_t total = expect_counts(*this, mine.data, counts, CommOp::kGather);
   expect(rank() != root || all.data.size() == total, "gather of {} bytes into {}", total, all.data.size());
@@ -93,8 +93,8 @@ Pending Communicator::start_gather_v(Buffer<const std::byte> mine, std::span<con
 
 Pending Communicator::start_all_to_all_v(Buffer<const std::byte> give, std::span<const std::size_t> give_counts,
                                          Buffer<std::byte> get, std::span<const std::size_t> get_counts) {
-  expect_host(give.space, CommOp::kAllToAll);
-  expect_host(get.space, CommOp::kAllToAll);
+  expect_moves(*this, give.space, CommOp::kAllToAll);
+  expect_moves(*this, get.space, CommOp::kAllToAll);
   const std::size_t given = sum_of(*this, give_counts, CommOp::kAllToAll);
   const std::size_t got = sum_of(*this, get_counts, CommOp::kAllToAll);
   expect(give.data.size() == given && get.data.size() == got, "all-to-all of {} and {} bytes in buffers of {} and {}", given, got,
@@ -107,7 +107,7 @@ Pending Communicator::start_all_to_all_v(Buffer<const std::byte> give, std::span
 }
 
 Pending Communicator::start_send(Buffer<const std::byte> data, int peer, int tag) {
-  expect_host(data.space, CommOp::kSend);
+  expect_moves(*this, data.space, CommOp::kSend);
   expect_rank(*this, peer, CommOp::kSend);
   expect(tag >= 0 && tag <= kMaxTag, "send with tag {}", tag);
   count(CommOp::kSend, data.data.size(), 0);
@@ -115,7 +115,7 @@ Pending Communicator::start_send(Buffer<const std::byte> data, int peer, int tag
 }
 
 Pending Communicator::start_recv(Buffer<std::byte> data, int peer, int tag) {
-  expect_host(data.space, CommOp::kReceive);
+  expect_moves(*this, data.space, CommOp::kReceive);
   expect_rank(*this, peer, CommOp::kReceive);
   expect(tag >= 0 && tag <= kMaxTag, "receive with tag {}", tag);
   count(CommOp::kReceive, 0, data.data.size());

@@ -71,7 +71,7 @@ struct CommOptions {
 // A group of ranks, of size one or more; one is not a special case. Collectives must be begun in the same order with the
 // same sizes on all ranks of the group, by the one thread that communicates. start_X begins an operation and returns
 // its handle; X is start_X followed by wait(). Buffers in device memory are an internal error
-// here, as host communicators cannot reach them.
+// unless the group moves them (staged_comm.h, nccl_comm.h); what was written to them must have ended before.
 // Integer sums are exact and free of order; sums of floating point depend on the number of ranks and belong in reports only.
 class Communicator {
  public:
@@ -84,6 +84,8 @@ class Communicator {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  // Whether buffers in this space may be given.
+  virtual bool moves(MemSpace space) const { return space == MemSpace::kHost; }
   // Collective: the group of the ranks that gave the same color (>= 0), ordered by key, then by rank here.
   std::unique_ptr<Communicator> split(int color, int key);
 

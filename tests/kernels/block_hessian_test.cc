@@ -80,8 +80,7 @@ TEST(BlockHessian, SumsUnitsLikeTheCpu) {
     std::vector<ConstMatrix> views;
     for (const Sample& unit : units) views.push_back(unit.view());
     std::vector<std::int64_t> expected(static_cast<std::size_t>(cols * (cols + 1) / 2));
-    ThreadPool pool(1);
-    cpu::hessian_add(pool, views, 30, expected);
+    make_cpu_backend(1)->hessian_add(views, 30, expected);
     const auto actual = sums<float>(units, 30, 64, ThreadOrder::kForward);
     EXPECT_EQ(actual, sums<float>(units, 30, 64, ThreadOrder::kBackward));
     const double largest = static_cast<double>(*std::max_element(expected.begin(), expected.end()));

@@ -1,0 +1,64 @@
+#include <array>
+
+#include "kernels/cuda/api.h"
+#include "kernels/cuda/backend.h"
+#include "kernels/cuda_backend.h"
+#include "src/base/error.h"
+
+// The factory of a build with CUDA.
+namespace mpiquant {
+namespace {
+
+std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
+
+std::string problem_of(cudaError_t error) {
+  int driver = 0, runtime = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  if (driver == 0)
+    return "no NVIDIA driver is loaded (this program reaches the GPU through it) install the driver, or use --device cpu";
+  if (error == cudaErrorInsufficientDriver)
+    return fmt::format(
+        "the NVIDIA driver is for CUDA {} and this program needs {} (an older driver cannot run it) update the driver, build "
+        "with an "
+        "older toolkit, or use --device cpu",
+        version_text(driver), version_text(runtime));
+  if (error == cudaErrorNoDevice)
+    return "no GPU is visible (CUDA_VISIBLE_DEVICES or the job's limits may hide it) ask for a GPU, or use --device cpu";
+  return fmt::format("CUDA cannot start: {} (the GPU is not usable) look at nvidia-smi, or use --device cpu",
+                     cudaGetErrorString(error));
+}
+
+}  // namespace
+
+CudaMachine cuda_machine() {
+  CudaMachine out;
+  int count = 0;
+  const cudaError_t result = cudaGetDeviceCount(&count);
+  cudaGetLastError();
+  if (result != cudaSuccess || count == 0) {
+    out.problem = problem_of(result == cudaSuccess ? cudaErrorNoDevice : result);
+    return out;
+  }
+  for (int index = 0; index < count; ++index) {
+    cudaDeviceProp properties{};
+    std::array<char, 32> pci{};
+    if (cudaGetDeviceProperties(&properties, index) != cudaSuccess) continue;
+    if (cudaDeviceGetPCIBusId(pci.data(), static_cast<int>(pci.size()), index) != cudaSuccess) continue;
+    out.devices.push_back({index, properties.name, pci.data(), properties.totalGlobalMem});
+  }
+  if (out.devices.empty()) out.problem = problem_of(cudaErrorNoDevice);
+  return out;
+}
+
+std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
+  const CudaMachine machine = cuda_machine();
+  check(!machine.devices.empty(), ExitCode::kEnvironment, "{}", machine.problem);
+  check(options.device >= 0 && options.device < static_cast<int>(machine.devices.size()), ExitCode::kUsage,
+        "GPU {} of {} visible ones (ranks and GPUs are matched by their number) start fewer ranks on this node, or make more "
+        "GPUs visible",
+        options.device, machine.devices.size());
+  return std::make_unique<cuda::CudaBackend>(options);
+}
+
+}  // namespace mpiquant
