@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks the layers: reads every `#include "..."` of the sources and fails on an arrow that the design does not allow.
 
-base <- codec, comm <- kernels, io <- model, text, quant, plan <- run <- launch. In addition: `quant` knows neither ranks nor files, `plan`
+base <- codec, comm <- kernels, io <- model, text, quant, plan <- run, fleet <- launch. In addition: `quant` knows neither ranks nor files, `plan`
 needs no hardware, and only launch/ has a `main` or catches everything (threads hand every exception on, so they may too).
 
 usage: check_layers.py [ROOT]
@@ -22,7 +22,8 @@ ALLOWED = {
     "quant": {"base", "codec", "kernels"},
     "plan": {"base", "codec", "io", "model", "text", "quant"},
     "run": BELOW_MODEL | {"model", "text", "quant", "plan"},
-    "launch": BELOW_MODEL | {"model", "text", "quant", "plan", "run"},
+    "fleet": {"base", "io", "plan"},
+    "launch": BELOW_MODEL | {"model", "text", "quant", "plan", "run", "fleet"},
 }
 FORBIDDEN_FILES = {"plan": ("kernels/backend", "kernels/cpu/", "io/file", "io/hdf5", "io/safetensors", "io/gguf")}
 CATCH_ALL = ("launch/", "src/base/threads.cc", "src/comm/thread_comm.cc")

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace mpiquant {
+
+// A process of this machine; the start time tells it from a later one with the same id.
+struct ProcessId {
+  pid_t pid = 0;
+  std::uint64_t start = 0;  // clock ticks after the system's start
+};
+
+ProcessId own_process();
+// Is it there and not a zombie? A zombie child of this process is collected.
+bool alive(const ProcessId& process);
+
+std::string host_name();
+
+// The environment for jobs: this process's own, without names that look like secrets (…TOKEN, …SECRET, …PASSWORD, …KEY: batch
+// systems store environments), with `more` on top.
+std::vector<std::string> job_environment(const std::map<std::string, std::string>& more);
+
+// A process in a group of its own that begins with a line on its standard input: until go() it has not started its work, and if
+// this process dies before, it ends by itself. Output goes to `log`, appended.
+class HeldProcess {
+ public:
+  HeldProcess(const std::vector<std::string>& command, const std::vector<std::string>& environment, const std::string& log);
+  ~HeldProcess();
+  HeldProcess(const HeldProcess&) = delete;
+  HeldProcess& operator=(const HeldProcess&) = delete;
+
+  const ProcessId& id() const { return id_; }
+  void go();
+
+ private:
+  ProcessId id_;
+  int input_ = -1;
+};
+
+struct CommandResult {
+  int code = 0;  // exit status, or 128 + signal
+  std::string output;
+  std::string errors;
+};
+
+// Runs a program (looked up in PATH; no shell) and waits for it. Throws (environment error) when it cannot be started.
+CommandResult run_command(const std::vector<std::string>& command, const std::vector<std::string>& environment);
+
+}  // namespace mpiquant
