@@ -1,12 +1,16 @@
 #include "src/run/model_input.h"
 
+#include <algorithm>
 #include <filesystem>
 
+#include "io/file.h"
 #include "io/hf_cache.h"
 #include "io/quantized_source.h"
 #include "io/safetensors_source.h"
+#include "src/base/hash.h"
 #include "src/base/log.h"
 #include "src/model/config.h"
+#include "src/run/identity.h"
 
 namespace mpiquant {
 
@@ -40,6 +44,36 @@ ModelInput open_readable_model(const std::string& argument) {
   for (const std::string& unused : check_tensors(input.spec, *input.source))
     warn_line("{}: {} is not used", location.name, unused);
   return input;
+}
+
+namespace {
+
+std::string sampled_content(const ModelInput& model) {
+  constexpr std::size_t kTensors = 512;       // spread over all of them
+  constexpr std::int64_t kPieceBytes = 4096;  // from the middle of each
+  const std::filesystem::path config = std::filesystem::path(model.directory) / "config.json";
+  std::string facts = std::filesystem::is_regular_file(config) ? hash_file_xxh3(config.string()) : "";
+  const std::span<const TensorEntry> entries = model.source->entries();
+  const std::size_t step = std::max<std::size_t>(entries.size() / kTensors, 1);
+  std::vector<std::byte> piece;
+  Xxh3 hash;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    facts += fmt::format("{}:{} [{}]\n", entries[i].name, entries[i].dtype_name, fmt::join(entries[i].shape, ","));
+    if (i % step != 0) continue;
+    piece.resize(static_cast<std::size_t>(std::min(entries[i].bytes, kPieceBytes)));
+    model.source->read_raw(entries[i].name, (entries[i].bytes - static_cast<std::int64_t>(piece.size())) / 2, piece);
+    hash.update(piece);
+  }
+  hash.update(std::as_bytes(std::span(facts)));
+  return hash.hex();
+}
+
+}  // namespace
+
+void require_same_files(Communicator& world, const ModelInput& model) {
+  std::string mine;
+  collectively(world, [&] { mine = sampled_content(model); });
+  require_same(world, {{"content of the model's files", mine}});
 }
 
 std::string shared_content_hash(Job& job, const TensorSource& source) {

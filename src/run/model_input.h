@@ -27,6 +27,10 @@ ModelInput open_model(const std::string& argument);
 // A model in any form that is read here, quantized ones and GGUF files included, with decoded weights.
 ModelInput open_readable_model(const std::string& argument);
 
+// Throws, on every rank, when the ranks see different files: each hashes config.json and pieces of the tensors, at the cost of a
+// few hundred small reads. Collective.
+void require_same_files(Communicator& world, const ModelInput& model);
+
 // Content hash of all tensors, each rank hashing a share. Collective over the job.
 std::string shared_content_hash(Job& job, const TensorSource& source);
 
