@@ -26,7 +26,7 @@ Value parse(std::string_view text, std::string_view what) {
   try {
     return Value::parse(text.begin(), text.end(), guard);
   } catch (const nlohmann::json::exception& e) {
-    fail(ExitCode::kInput, "{} is not valid JSON: {}", what, e.what());
+    fail(ExitCode::kInput, "{} is not valid JSON ({}) correct it or fetch it again", what, e.what());
   }
 }
 

@@ -1,10 +1,9 @@
 #include <algorithm>
-#include <charconv>
 #include <map>
-#include <optional>
 
 #include "src/base/error.h"
 #include "src/run/inspect.h"
+#include "src/run/report_file.h"
 #include "src/run/terminal_text.h"
 
 namespace mpiquant {
@@ -45,17 +44,6 @@ std::map<std::string, TypeSum> sums_by_type(const Inspection& found) {
   return sums;
 }
 
-// The number after ".layers." in a module's name.
-std::optional<std::int64_t> layer_of(std::string_view module) {
-  constexpr std::string_view kMark = "layers.";
-  const std::size_t at = module.find(kMark);
-  if (at == std::string_view::npos) return std::nullopt;
-  std::int64_t layer = 0;
-  const std::string_view rest = module.substr(at + kMark.size());
-  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
-  return error == std::errc() ? std::optional(layer) : std::nullopt;
-}
-
 struct LayerError {
   double sum = 0;
   double worst = -1;
@@ -72,8 +60,8 @@ std::string error_plot(const Json& about) {
   if (!about.is_object() || !about.contains("tensors") || !about["tensors"].is_object()) return "";
   std::map<std::pair<bool, std::int64_t>, LayerError> layers;  // (outside of layers, index)
   for (const auto& [module, row] : about["tensors"].items()) {
-    const auto layer = layer_of(module);
-    LayerError& sum = layers[{!layer.has_value(), layer.value_or(0)}];
+    const std::int64_t layer = layer_of(module);
+    LayerError& sum = layers[{layer < 0, layer}];
     const double error = number_of(row, "error");
     sum.sum += error;
     sum.fallbacks +=

@@ -69,7 +69,7 @@ TokenizerFile parse_tokenizer_file(std::string_view text, std::string_view what)
     file.root = Json::parse(text.begin(), text.end(),
                             [&](int depth, Json::parse_event_t event, Json& parsed) { return filter(depth, event, parsed); });
   } catch (const nlohmann::json::exception& e) {
-    fail(ExitCode::kInput, "{} is not valid JSON: {}", what, e.what());
+    fail(ExitCode::kInput, "{} is not valid JSON ({}) correct it or fetch it again", what, e.what());
   }
   check(file.root.is_object(), ExitCode::kInput, "{} is not a JSON object", what);
   return file;
