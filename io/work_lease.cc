@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 
 #include "io/file.h"
@@ -58,14 +59,24 @@ std::string described(const Json& of) {
                      job.empty() ? "" : " (Slurm job " + job + ")", of.value("began", "an unknown time"));
 }
 
+bool is_here(const Json& of) { return of.value("host", "") == host_name() && of.value("pid_namespace", "") == pid_namespace(); }
+
+// A process that has ended but was not yet waited for counts as gone.
+bool is_gone(::pid_t pid) {
+  if (::kill(pid, 0) != 0) return errno == ESRCH;
+  std::ifstream stat(fmt::format("/proc/{}/stat", pid));
+  std::string text;
+  std::getline(stat, text);
+  const std::size_t name_end = text.rfind(") ");
+  return name_end != std::string::npos && text.compare(name_end + 2, 1, "Z") == 0;
+}
+
 // Why the holder cannot be alive, or nothing.
 std::string death_of(const Json& of) {
   const std::string job = of.value("job", "");
   if (!job.empty() && job == environment("SLURM_JOB_ID")) return "an earlier start of this batch job";
   const auto pid = of.value("pid", ::pid_t{0});
-  if (pid > 0 && of.value("host", "") == host_name() && of.value("pid_namespace", "") == pid_namespace() && ::kill(pid, 0) != 0 &&
-      errno == ESRCH)
-    return "its process is gone";
+  if (pid > 0 && is_here(of) && is_gone(pid)) return "its process is gone";
   const std::int64_t age = static_cast<std::int64_t>(std::time(nullptr)) - of.value("renewed", std::int64_t{0});
   if (age > WorkLease::kLifetime.count()) return fmt::format("it was last renewed {} s ago", age);
   return "";
@@ -84,12 +95,18 @@ bool create_new(const std::string& path, const std::string& text) {
 
 }  // namespace
 
-WorkLease::WorkLease(std::string path, bool force) : path_(std::move(path)), began_(utc(std::time(nullptr))) {
+WorkLease::WorkLease(std::string path, bool force, std::chrono::milliseconds patience)
+    : path_(std::move(path)), began_(utc(std::time(nullptr))) {
   if (!create_new(path_, holder(began_).dump(1) + "\n")) {
     Json other = Json::object();
     const std::string text = read_text_file(path_);
     if (!text.empty()) other = parse_json(text, path_);
-    const std::string death = death_of(other);
+    std::string death = death_of(other);
+    const auto deadline = std::chrono::steady_clock::now() + patience;
+    while (!force && death.empty() && is_here(other) && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      death = death_of(other);
+    }
     check(force || !death.empty(), ExitCode::kUsage,
           "another job works on this output: {} (two would spoil each other's files; {}) wait for it or, if it is dead, give "
           "--force",

@@ -19,8 +19,9 @@ class WorkLease {
 
   // Takes the lease. One whose holder is known to be dead (a process of this host that is gone, an earlier start of this batch
   // job, one not renewed for kLifetime) is taken over with a warning. Throws (usage error) when another job holds it and there is
-  // no `force`.
-  WorkLease(std::string path, bool force);
+  // no `force`. A launcher may return before the last processes of its job are gone: a holder on this host is given `patience`
+  // to end.
+  WorkLease(std::string path, bool force, std::chrono::milliseconds patience);
   // Gives it back.
   ~WorkLease();
   WorkLease(const WorkLease&) = delete;

@@ -8,6 +8,13 @@ namespace mpiquant {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// In which the last processes of a job whose launcher has returned are gone.
+constexpr std::chrono::seconds kPatience{15};
+
+}  // namespace
+
 RunState::RunState(const QuantizeRequest& request, std::string id)
     : request_(request), id_(std::move(id)), checkpoint_(request.work_dir + "/checkpoint") {}
 
@@ -16,7 +23,7 @@ std::string RunState::open(const Identity& identity) {
   fs::create_directories(request_.work_dir, error);
   check(!error, ExitCode::kEnvironment, "cannot create {} ({}) choose a --work-dir this user may write to", request_.work_dir,
         error.message());
-  lease_.emplace(request_.work_dir + "/lease.json", request_.force);
+  lease_.emplace(request_.work_dir + "/lease.json", request_.force, kPatience);
   const auto left = request_.restart == Restart::kNever ? std::nullopt : checkpoint_.identity();
   check(left || request_.restart != Restart::kRequire, ExitCode::kUsage,
         "there is nothing to go on with in {} (--restart require asks for it) use --restart auto", checkpoint_.folder());

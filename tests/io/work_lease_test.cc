@@ -14,6 +14,8 @@
 namespace mpiquant {
 namespace {
 
+constexpr std::chrono::milliseconds kPatience{200};
+
 class LeaseTest : public testing::Test {
  protected:
   void SetUp() override { std::filesystem::remove(path_); }
@@ -22,7 +24,7 @@ class LeaseTest : public testing::Test {
   void leave(const Json& changes) const {
     Json holder;
     {
-      const WorkLease mine(path_, false);
+      const WorkLease mine(path_, false, kPatience);
       holder = parse_json(read_text_file(path_), path_);
     }
     holder.update(changes);
@@ -30,7 +32,7 @@ class LeaseTest : public testing::Test {
   }
   std::string refusal(bool force = false) const {
     try {
-      const WorkLease second(path_, force);
+      const WorkLease second(path_, force, kPatience);
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ExitCode::kUsage);
       return error.what();
@@ -42,7 +44,7 @@ class LeaseTest : public testing::Test {
 
 TEST_F(LeaseTest, OneHolderAtATime) {
   {
-    const WorkLease first(path_, false);
+    const WorkLease first(path_, false, kPatience);
     EXPECT_NE(refusal().find(std::to_string(getpid())), std::string::npos);
   }
   EXPECT_EQ(path_kind(path_), PathKind::kNothing);
@@ -59,6 +61,8 @@ TEST_F(LeaseTest, AHolderOnAnotherHostKeepsItWhileItRenews) {
 TEST_F(LeaseTest, TheDeadAreFollowed) {
   const pid_t child = fork();
   if (child == 0) _exit(0);
+  leave({{"pid", child}});  // not waited for yet
+  EXPECT_EQ(refusal(), "");
   waitpid(child, nullptr, 0);
   leave({{"pid", child}});
   EXPECT_EQ(refusal(), "");
@@ -66,6 +70,17 @@ TEST_F(LeaseTest, TheDeadAreFollowed) {
   EXPECT_EQ(refusal(), "");
   leave({{"host", "elsewhere"}, {"renewed", std::time(nullptr) - WorkLease::kLifetime.count() + 60}});
   EXPECT_NE(refusal(), "");
+}
+
+TEST_F(LeaseTest, AHolderThatIsEndingIsWaitedFor) {
+  const pid_t child = fork();
+  if (child == 0) {
+    usleep(50'000);
+    _exit(0);
+  }
+  leave({{"pid", child}});
+  EXPECT_EQ(refusal(), "");
+  waitpid(child, nullptr, 0);
 }
 
 TEST_F(LeaseTest, AnotherStartOfTheSameBatchJobGoesOn) {
