@@ -76,8 +76,11 @@ void check_output_free(const std::string& output, bool force) {
         "{} exists (it would be overwritten) choose another output or give --force", out.string());
   check(kind == PathKind::kNothing || kind == PathKind::kDirectory, ExitCode::kUsage,
         "{} is not a directory (outputs are) choose another output", out.string());
-  check(path_kind(parent.string()) == PathKind::kDirectory, ExitCode::kEnvironment,
-        "{} does not exist (the output is made in it) create it", parent.string());
+  const PathKind place = path_kind(parent.string());
+  check(place != PathKind::kNothing, ExitCode::kEnvironment, "{} does not exist (the output is made in it) create it",
+        parent.string());
+  check(place == PathKind::kDirectory, ExitCode::kEnvironment, "{} is not a directory (the output is made in it) choose another",
+        parent.string());
   check(::access(parent.c_str(), W_OK | X_OK) == 0, ExitCode::kEnvironment,
         "{} is not writable ({}) choose a place this user may write to", parent.string(), std::generic_category().message(errno));
 }
