@@ -1,14 +1,43 @@
 #pragma once
 
-#include <vector>
+#include <cstddef>
+#include <cstdint>
 
-#include "src/plan/plan.h"
+#include "src/base/json.h"
+#include "src/plan/shape.h"
 
 namespace mpiquant {
 
-// Costs of each rank of a plan whose work is already shared out (plan.costs is not read). Memory is the peak of resident
-// bytes: program and libraries, hidden states and block inputs of the rank's units, one layer of weights, and the largest of
-// the Hessian, factor and conversion steps.
-std::vector<RankCost> rank_costs(const PlanInput& input, const Plan& plan);
+// Resident bytes of a rank at its peak, by what they are for.
+struct MemoryUse {
+  std::int64_t program = 0;  // code and libraries, stacks and packing areas of threads
+  std::int64_t weights = 0;  // of the layer at work, or of all layers of a stage that stay resident
+  std::int64_t hidden = 0;   // states between layers, and what a unit's pass needs beside them
+  std::int64_t inputs = 0;   // of the block at work, kept for its Hessian
+  std::int64_t hessian = 0;  // integer sum, packed matrix
+  std::int64_t factor = 0;   // the matrix that is factored, and its factor
+  std::int64_t buffers = 0;  // rows being read or converted, codes on their way
+
+  std::int64_t total() const { return program + weights + hidden + inputs + hessian + factor + buffers; }
+};
+Json to_json(const MemoryUse& use);
+
+struct MemoryInput {
+  const PlanShape& shape;
+  std::size_t first = 0, last = 0;  // layers of the stage
+  std::int64_t tokens = 0;          // of the rank's units
+  std::int64_t all_tokens = 0;      // of all units; 0: no calibration
+  std::int64_t unit_tokens = 0;     // of the largest unit
+  int replicas = 1;
+  int threads = 1;
+  bool true_sequential = true;
+  bool resident = false;     // all layers of the stage are held
+  bool head = false;         // quantized, on this stage
+  bool accelerated = false;  // weights are held in 2 bytes
+};
+
+// The moment of the run when a rank holds most: the largest, over all blocks, of loading, forward pass, Hessian, factor,
+// conversion.
+MemoryUse peak_memory(const MemoryInput& input);
 
 }  // namespace mpiquant

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "src/base/error.h"
-#include "src/plan/memory.h"
+#include "src/plan/rank_cost.h"
 
 namespace mpiquant {
 namespace {
@@ -53,16 +53,6 @@ std::vector<int> plan_stages(std::int64_t layers, int stages) {
     stage_of.insert(stage_of.end(), static_cast<std::size_t>(count), stage);
   }
   return stage_of;
-}
-
-// Bytes each module's pieces take over all outputs.
-std::map<std::string, std::int64_t> bytes_by_source(const std::vector<std::vector<FilePlan>>& files) {
-  std::map<std::string, std::int64_t> bytes;
-  for (const auto& output : files)
-    for (const FilePlan& file : output)
-      for (const TensorPlan& tensor : file.tensors)
-        if (!tensor.piece.empty()) bytes[tensor.source] += tensor.bytes;
-  return bytes;
 }
 
 // Balances sweep rows, Hessian owners and writers over the replicas of each stage, all over the whole run.
@@ -172,7 +162,7 @@ Plan make_plan(const PlanInput& input) {
   for (const OutputSpec& output : input.outputs)
     plan.files.push_back(find_container(output.container).layout(output, input.facts));
 
-  BlockPlanner planner(stages, plan.replicas, bytes_by_source(plan.files));
+  BlockPlanner planner(stages, plan.replicas, bytes_by_module(plan.files));
   const std::vector<int> stage_of = plan_stages(layers, stages);
   for (const LayerSpec& layer : input.model.layers) {
     LayerPlan out{stage_of[static_cast<std::size_t>(layer.index)], {}};
@@ -204,7 +194,8 @@ Json to_json(const Plan& plan) {
                      {"bytes_read", cost.bytes_read},
                      {"bytes_written", cost.bytes_written},
                      {"hessian_bytes", cost.hessian_bytes},
-                     {"memory", cost.memory}});
+                     {"memory", cost.memory},
+                     {"memory_use", to_json(cost.memory_use)}});
   Json out{{"version", 1}, {"stages", plan.stages}, {"replicas", plan.replicas}, {"units", units}, {"layers", layers}};
   if (plan.head) out["head"] = to_json(*plan.head);
   out["files"] = files;

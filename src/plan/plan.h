@@ -8,6 +8,7 @@
 #include "io/container.h"
 #include "src/base/json.h"
 #include "src/base/model_spec.h"
+#include "src/plan/memory.h"
 #include "src/plan/recipe.h"
 
 namespace mpiquant {
@@ -63,6 +64,7 @@ struct RankCost {
   std::int64_t bytes_written = 0;
   std::int64_t hessian_bytes = 0;  // handed to the reduction of Hessians
   std::int64_t memory = 0;         // peak resident bytes
+  MemoryUse memory_use;            // the same by what it is for
 };
 
 // Who does what. A pure function of recipe, model, samples and topology; the same on every rank.

@@ -1,0 +1,116 @@
+#include "src/plan/rank_cost.h"
+
+#include <algorithm>
+
+#include "src/plan/cost.h"
+
+namespace mpiquant {
+namespace {
+
+constexpr std::int64_t kSumBytes = 8;  // of a value of the integer sum
+
+class Ledger {
+ public:
+  Ledger(const PlanInput& input, const Plan& plan)
+      : input_(input),
+        plan_(plan),
+        codecs_(codecs_by_module(input.outputs)),
+        bytes_(bytes_by_module(plan.files)),
+        costs_(static_cast<std::size_t>(input.topology.ranks)) {}
+
+  std::vector<RankCost> fill() {
+    for (std::size_t l = 0; l < plan_.layers.size(); ++l)
+      for (std::size_t b = 0; b < plan_.layers[l].blocks.size(); ++b)
+        add(input_.model.layers[l].blocks[b], plan_.layers[l].blocks[b], plan_.layers[l].stage);
+    if (plan_.head) add(BlockSpec{"head", {input_.model.head}}, plan_.head->blocks.front(), plan_.head->stage);
+    for (const SlabPlan& slab : plan_.slabs) add(slab);
+    const PlanShape shape = shape_of(input_.model);
+    for (int rank = 0; rank < input_.topology.ranks; ++rank) add_memory(shape, rank);
+    return std::move(costs_);
+  }
+
+ private:
+  RankCost& cost(int stage, int replica) { return costs_[static_cast<std::size_t>(stage * plan_.replicas + replica)]; }
+
+  void add(const BlockSpec& block, const BlockPlan& planned, int stage) {
+    for (const PartPlan& part : planned.parts) {
+      const auto codecs = codecs_.find(block.linears[static_cast<std::size_t>(part.linear)].module);
+      if (codecs != codecs_.end())
+        cost(stage, part.replica).rows_swept += part.rows * static_cast<std::int64_t>(codecs->second.size());
+    }
+    for (int replica = 0; replica < plan_.replicas; ++replica) {
+      RankCost& of = cost(stage, replica);
+      if (!plan_.units.empty() && plan_.replicas > 1) of.hessian_bytes += triangle(block.cols()) * kSumBytes;
+      for (const LinearSpec& linear : block.linears) {
+        const std::int64_t begin = linear.rows * replica / plan_.replicas, end = linear.rows * (replica + 1) / plan_.replicas;
+        of.bytes_read += (end - begin) * linear.cols * static_cast<std::int64_t>(size_of(input_.model.dtype));
+      }
+    }
+    for (std::size_t i = 0; i < block.linears.size(); ++i) {
+      const auto bytes = bytes_.find(block.linears[i].module);
+      if (bytes != bytes_.end()) cost(stage, planned.writers[i]).bytes_written += bytes->second;
+    }
+  }
+
+  void add(const SlabPlan& slab) {
+    const auto o = static_cast<std::size_t>(slab.output);
+    const TensorPlan& tensor = plan_.files[o][static_cast<std::size_t>(slab.file)].tensors[static_cast<std::size_t>(slab.tensor)];
+    const Container& container = find_container(input_.outputs[o].container);
+    const std::int64_t bytes =
+        (slab.row_end - slab.row_begin) * container.dense_row_bytes(input_.outputs[o], input_.model, tensor);
+    costs_[static_cast<std::size_t>(slab.rank)].bytes_written += bytes;
+    costs_[static_cast<std::size_t>(slab.rank)].bytes_read += bytes;
+  }
+
+  void add_memory(const PlanShape& shape, int rank) {
+    const int stage = rank / plan_.replicas;
+    const auto [first, last] = plan_.layers_of(stage);
+    MemoryInput in{.shape = shape, .first = static_cast<std::size_t>(first), .last = static_cast<std::size_t>(last)};
+    for (const UnitPlan& unit : plan_.units) {
+      in.unit_tokens = std::max(in.unit_tokens, unit.tokens);
+      in.all_tokens += unit.tokens;
+      if (unit.replica == rank % plan_.replicas) in.tokens += unit.tokens;
+    }
+    in.replicas = plan_.replicas;
+    in.threads = input_.topology.threads;
+    in.true_sequential = input_.recipe.true_sequential;
+    in.resident = !plan_.units.empty() && plan_.stages > 1 && !propagated_output(input_.recipe, input_.outputs);
+    in.head = plan_.head && stage + 1 == plan_.stages;
+    RankCost& of = costs_[static_cast<std::size_t>(rank)];
+    of.tokens = in.tokens * (last - first);
+    of.memory_use = peak_memory(in);
+    of.memory = of.memory_use.total();
+  }
+
+  const PlanInput& input_;
+  const Plan& plan_;
+  std::map<std::string, std::vector<CodecSpec>> codecs_;
+  std::map<std::string, std::int64_t> bytes_;
+  std::vector<RankCost> costs_;
+};
+
+}  // namespace
+
+std::map<std::string, std::vector<CodecSpec>> codecs_by_module(const std::vector<OutputSpec>& outputs) {
+  std::map<std::string, std::vector<CodecSpec>> out;
+  for (const OutputSpec& output : outputs)
+    for (const LinearChoice& choice : output.linears) {
+      if (choice.dense) continue;
+      std::vector<CodecSpec>& codecs = out[choice.linear.module];
+      if (std::ranges::find(codecs, choice.codec) == codecs.end()) codecs.push_back(choice.codec);
+    }
+  return out;
+}
+
+std::map<std::string, std::int64_t> bytes_by_module(const std::vector<std::vector<FilePlan>>& files) {
+  std::map<std::string, std::int64_t> bytes;
+  for (const auto& output : files)
+    for (const FilePlan& file : output)
+      for (const TensorPlan& tensor : file.tensors)
+        if (!tensor.piece.empty()) bytes[tensor.source] += tensor.bytes;
+  return bytes;
+}
+
+std::vector<RankCost> rank_costs(const PlanInput& input, const Plan& plan) { return Ledger(input, plan).fill(); }
+
+}  // namespace mpiquant

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "src/plan/plan.h"
+
+namespace mpiquant {
+
+// Distinct codecs that each linear is converted to, by module; linears that stay dense everywhere are absent.
+std::map<std::string, std::vector<CodecSpec>> codecs_by_module(const std::vector<OutputSpec>& outputs);
+// Bytes that each module's pieces take over all outputs.
+std::map<std::string, std::int64_t> bytes_by_module(const std::vector<std::vector<FilePlan>>& files);
+
+// Costs of each rank of a plan whose work is already shared out (plan.costs is not read).
+std::vector<RankCost> rank_costs(const PlanInput& input, const Plan& plan);
+
+}  // namespace mpiquant
