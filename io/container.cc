@@ -12,6 +12,11 @@
 
 namespace mpiquant {
 
+void Container::pack_part(const ModelSpec&, const TensorPlan& plan, const CodecSpec&, std::int64_t, std::span<const std::uint8_t>,
+                          std::span<const GroupParams>, std::span<std::byte>) const {
+  fail(ExitCode::kInternal, "internal error: {} is not packed by rows in {}", plan.name, name());
+}
+
 std::span<const Container* const> containers() {
   static const std::array<const Container*, 4> table = {&gptq_container(), &compressed_tensors_container(), &gguf_container(),
                                                         &dense_container()};

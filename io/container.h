@@ -106,6 +106,13 @@ class Container {
   // Bytes of one piece of a quantized linear; out.size() == plan.bytes.
   virtual void pack(const OutputSpec& output, const ModelSpec& model, const TensorPlan& plan, const EncodedLinear& linear,
                     std::span<std::byte> out) const = 0;
+  // True if rows of a linear are stored one after the other, parts of kPartRows rows each made from the same rows, so that
+  // pack_part can be used.
+  virtual bool packs_parts(const ModelSpec&, const LinearSpec&) const { return false; }
+  // Stored bytes of such a part, or the rest of a linear: codes [rows, cols], params [rows, groups]. Not to be called otherwise.
+  virtual void pack_part(const ModelSpec& model, const TensorPlan& plan, const CodecSpec& codec, std::int64_t rows,
+                         std::span<const std::uint8_t> codes, std::span<const GroupParams> params,
+                         std::span<std::byte> out) const;
   // Bytes [begin, end) of a dense tensor's stored form, a multiple of its stored row unless it is 1-D; row order as stored.
   virtual void write_dense(const OutputSpec& output, const ModelSpec& model, const TensorPlan& plan, std::int64_t row_begin,
                            std::int64_t row_end, const RowReader& read, std::span<std::byte> out) const = 0;

@@ -112,14 +112,24 @@ class GgufContainer final : public Container {
 
   void pack(const OutputSpec&, const ModelSpec& model, const TensorPlan& plan, const EncodedLinear& linear,
             std::span<std::byte> out) const override {
-    const auto cols = static_cast<std::size_t>(linear.cols);
-    const auto groups = static_cast<std::size_t>(linear.codec.groups(linear.cols));
-    const std::size_t row_bytes = out.size() / static_cast<std::size_t>(linear.rows);
+    pack_part(model, plan, linear.codec, linear.rows, linear.codes, linear.params, out);
+  }
+
+  // Heads that are permuted must be whole.
+  bool packs_parts(const ModelSpec& model, const LinearSpec& linear) const override {
+    return permuted_heads(model, stored_name(linear.weight())) == 0 || kPartRows % model.head_dim == 0;
+  }
+
+  void pack_part(const ModelSpec& model, const TensorPlan& plan, const CodecSpec& codec, std::int64_t rows,
+                 std::span<const std::uint8_t> codes, std::span<const GroupParams> params,
+                 std::span<std::byte> out) const override {
+    if (rows == 0) return;
+    const auto count = static_cast<std::size_t>(rows);
+    const std::size_t cols = codes.size() / count, groups = params.size() / count, row_bytes = out.size() / count;
     const bool permuted = permuted_heads(model, plan.name) > 0;
-    for (std::int64_t row = 0; row < linear.rows; ++row) {
+    for (std::int64_t row = 0; row < rows; ++row) {
       const auto source = static_cast<std::size_t>(permuted ? unpermuted_row(row, model.head_dim) : row);
-      pack_ggml_row(linear.codec.kind, std::span(linear.codes).subspan(source * cols, cols),
-                    std::span(linear.params).subspan(source * groups, groups),
+      pack_ggml_row(codec.kind, codes.subspan(source * cols, cols), params.subspan(source * groups, groups),
                     out.subspan(static_cast<std::size_t>(row) * row_bytes, row_bytes));
     }
   }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/codec/grids.h"
+#include "kernels/codec/rows.h"
 #include "src/base/error.h"
 
 namespace mpiquant {
@@ -41,13 +42,13 @@ std::size_t block_bytes(CodecKind kind) {
   return static_cast<std::size_t>(info(*type).block_bytes);
 }
 
-void pack_block(CodecKind kind, const std::uint8_t* codes, const GroupParams& params, std::byte* out) {
-  store_half(params.scale, out);
-  if (kind == CodecKind::kQ4_1) store_half(params.offset, out + 2);
-  std::byte* bytes = out + head_bytes(kind);
-  for (std::size_t j = 0; j < (kind == CodecKind::kQ8_0 ? kBlock : kBlock / 2); ++j)
-    bytes[j] = kind == CodecKind::kQ8_0 ? static_cast<std::byte>(codes[j] - 128)
-                                        : static_cast<std::byte>((codes[j] & 15U) | static_cast<unsigned>(codes[j + 16] << 4U));
+// Byte by byte, so that the loops become vector code.
+void pack_q8_block(const std::uint8_t* codes, std::byte* out) {
+  for (std::size_t j = 0; j < kBlock; ++j) out[j] = static_cast<std::byte>(codes[j] ^ 128U);
+}
+void pack_q4_block(const std::uint8_t* codes, std::byte* out) {
+  for (std::size_t j = 0; j < kBlock / 2; ++j)
+    out[j] = static_cast<std::byte>(codes[j]) | static_cast<std::byte>(static_cast<std::uint8_t>(codes[j + kBlock / 2] << 4U));
 }
 
 void unpack_block(CodecKind kind, const std::byte* in, std::uint8_t* codes, GroupParams& params) {
@@ -90,7 +91,17 @@ void pack_ggml_row(CodecKind kind, std::span<const std::uint8_t> codes, std::spa
   const std::size_t bytes = block_bytes(kind);
   expect(codes.size() == params.size() * kBlock && out.size() == params.size() * bytes, "{} codes in {} bytes", codes.size(),
          out.size());
-  for (std::size_t b = 0; b < params.size(); ++b) pack_block(kind, codes.data() + b * kBlock, params[b], out.data() + b * bytes);
+  const std::size_t head = head_bytes(kind);
+  for (std::size_t b = 0; b < params.size(); ++b) {
+    std::byte* block = out.data() + b * bytes;
+    store_half(params[b].scale, block);
+    if (kind == CodecKind::kQ4_1) store_half(params[b].offset, block + 2);
+    if (kind == CodecKind::kQ8_0) {
+      pack_q8_block(codes.data() + b * kBlock, block + head);
+    } else {
+      pack_q4_block(codes.data() + b * kBlock, block + head);
+    }
+  }
 }
 
 void unpack_ggml_row(CodecKind kind, std::span<const std::byte> row, std::span<std::uint8_t> codes,
@@ -103,21 +114,10 @@ void unpack_ggml_row(CodecKind kind, std::span<const std::byte> row, std::span<s
 }
 
 void encode_ggml_row(CodecKind kind, std::span<const float> values, std::span<std::byte> out) {
-  const std::size_t blocks = values.size() / kBlock;
-  const std::size_t bytes = block_bytes(kind);
-  expect(values.size() == blocks * kBlock && out.size() == blocks * bytes, "{} values in {} bytes", values.size(), out.size());
-  codec::with_grid(*ggml_codec(*ggml_type_of(kind)), [&](const auto& grid) {
-    std::array<std::uint8_t, kBlock> codes;
-    for (std::size_t b = 0; b < blocks; ++b) {
-      const float* x = values.data() + b * kBlock;
-      codec::Extent extent;
-      for (std::size_t j = 0; j < kBlock; ++j) extent.see(x[j]);
-      const GroupParams params = grid.fit(extent, 0).params;
-      const codec::Rounder rounder = grid.rounder(extent, params);
-      for (std::size_t j = 0; j < kBlock; ++j) codes[j] = static_cast<std::uint8_t>(grid.rtn_code(x[j], rounder));
-      pack_block(kind, codes.data(), params, out.data() + b * bytes);
-    }
-  });
+  std::vector<std::uint8_t> codes(values.size());
+  std::vector<GroupParams> params(values.size() / kBlock);
+  codec::round_row(*ggml_codec(*ggml_type_of(kind)), values, codes, params);
+  pack_ggml_row(kind, codes, params, out);
 }
 
 void decode_ggml_rows(GgmlType type, std::int64_t cols, std::span<const std::byte> rows, std::span<float> out) {

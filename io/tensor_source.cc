@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t kHashBytes = std::int64_t{64} << 20;
 constexpr std::int64_t kChunkBytes = std::int64_t{4} << 20;
+constexpr std::int64_t kHashedBytes = std::int64_t{256} << 10;  // at a time: they stay in a core's cache
 
 }  // namespace
 
@@ -77,10 +78,10 @@ std::vector<HashRange> TensorSource::hash_ranges() const {
 
 std::string TensorSource::hash_range(const HashRange& range) const {
   const TensorEntry& entry = entries()[range.entry];
-  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(range.end - range.begin, kChunkBytes)));
+  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(range.end - range.begin, kHashedBytes)));
   Xxh3 hash;
-  for (std::int64_t at = range.begin; at < range.end; at += kChunkBytes) {
-    const std::span<std::byte> piece(buffer.data(), static_cast<std::size_t>(std::min(kChunkBytes, range.end - at)));
+  for (std::int64_t at = range.begin; at < range.end; at += kHashedBytes) {
+    const std::span<std::byte> piece(buffer.data(), static_cast<std::size_t>(std::min(kHashedBytes, range.end - at)));
     read_counted(entry, at, piece);
     hash.update(piece);
   }

@@ -4,12 +4,14 @@
 #include <numeric>
 
 #include "kernels/codec/grids.h"
+#include "kernels/codec/rows.h"
 #include "kernels/cpu/panel.h"
 #include "src/base/error.h"
 
 namespace mpiquant::cpu {
 namespace {
 
+// Codecs that search a range for each group do so for all rows of a panel at once.
 EncodedRows encode_panel(ConstMatrix weight, const CodecSpec& codec) {
   const std::int64_t cols = weight.cols;
   std::vector<std::int32_t> columns(static_cast<std::size_t>(cols));
@@ -34,10 +36,7 @@ void append(std::vector<T>& out, const std::vector<T>& more) {
   out.insert(out.end(), more.begin(), more.end());
 }
 
-}  // namespace
-
-EncodedRows encode(ConstMatrix weight, const CodecSpec& codec) {
-  expect_valid(codec);
+EncodedRows encode_panels(ConstMatrix weight, const CodecSpec& codec) {
   EncodedRows out;
   out.rows = weight.rows;
   out.cols = weight.cols;
@@ -48,6 +47,35 @@ EncodedRows encode(ConstMatrix weight, const CodecSpec& codec) {
     append(out.loss, part.loss);
     out.scale_underflows += part.scale_underflows;
     out.scale_overflows += part.scale_overflows;
+  }
+  return out;
+}
+
+}  // namespace
+
+EncodedRows encode(ConstMatrix weight, const CodecSpec& codec) {
+  expect_valid(codec);
+  if (codec.mse) return encode_panels(weight, codec);
+  const auto cols = static_cast<std::size_t>(weight.cols);
+  const auto groups = static_cast<std::size_t>(codec.groups(weight.cols));
+  const auto rows = static_cast<std::size_t>(weight.rows);
+  EncodedRows out{0,
+                  weight.rows,
+                  weight.cols,
+                  std::vector<std::uint8_t>(rows * cols),
+                  std::vector<GroupParams>(rows * groups),
+                  std::vector<double>(rows),
+                  0,
+                  0};
+  for (std::size_t r = 0; r < rows; ++r) {
+    const std::span<const float> row(weight.row(static_cast<std::int64_t>(r)), cols);
+    check(codec::all_finite(row), ExitCode::kInput,
+          "a weight is infinite or not a number (it has no code) repair the source model");
+    const codec::RowError error = codec::round_row(codec, row, std::span(out.codes).subspan(r * cols, cols),
+                                                   std::span(out.params).subspan(r * groups, groups));
+    out.loss[r] = error.loss;
+    out.scale_underflows += error.scale_underflows;
+    out.scale_overflows += error.scale_overflows;
   }
   return out;
 }

@@ -36,18 +36,21 @@ class BlockConverter {
   void convert(const BlockSpec& block, const BlockPlan& plan, std::span<const ConstMatrix> weights, const Factor* factor,
                std::int64_t tokens, std::span<const Matrix> decoded);
 
-  // Of the linears this replica wrote since the last call.
-  std::vector<TensorRecord> take_records() { return std::exchange(records_, {}); }
-  // Codecs of the propagated output by module, of a layer's linears.
-  std::map<std::string, CodecSpec> propagated_codecs(const LayerSpec& layer) const;
-
- private:
+  // A codec that outputs store a linear in.
   struct Variant {
     CodecSpec codec;
     std::vector<std::size_t> outputs;
     bool propagated = false;
   };
   std::vector<Variant> variants_of(const LinearSpec& linear) const;
+
+  // Of the linears this replica wrote since the last call; and those that were converted elsewhere.
+  void add_records(const std::vector<TensorRecord>& records) { records_.insert(records_.end(), records.begin(), records.end()); }
+  std::vector<TensorRecord> take_records() { return std::exchange(records_, {}); }
+  // Codecs of the propagated output by module, of a layer's linears.
+  std::map<std::string, CodecSpec> propagated_codecs(const LayerSpec& layer) const;
+
+ private:
   void finish(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts, const Factor* factor,
               std::int64_t tokens);
 

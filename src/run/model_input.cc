@@ -82,7 +82,13 @@ std::string shared_content_hash(Job& job, const TensorSource& source) {
   const auto ranks = static_cast<std::size_t>(job.world.size());
   std::string mine;
   collectively(job.world, [&] {
-    for (auto i = static_cast<std::size_t>(job.world.rank()); i < ranges.size(); i += ranks) mine += source.hash_range(ranges[i]);
+    std::vector<std::string> of_range;
+    for (auto i = static_cast<std::size_t>(job.world.rank()); i < ranges.size(); i += ranks) of_range.emplace_back();
+    job.backend.for_each(static_cast<std::int64_t>(of_range.size()), [&](Stream&, std::int64_t i) {
+      const auto at = static_cast<std::size_t>(i);
+      of_range[at] = source.hash_range(ranges[static_cast<std::size_t>(job.world.rank()) + at * ranks]);
+    });
+    for (const std::string& hash : of_range) mine += hash;
   });
   const std::vector<std::string> by_rank = all_gather_strings(job.world, mine);
   std::vector<std::string> hashes;

@@ -34,6 +34,7 @@ bool OutputFiles::complete() const {
 }
 
 File& OutputFiles::open(std::size_t output, std::size_t file) {
+  const std::lock_guard lock(mutex_);
   const auto found = open_.find({output, file});
   if (found != open_.end()) return found->second;
   return open_.emplace(std::pair{output, file}, File::open_write(folders_[output] / plan_.files[output][file].path))
@@ -50,6 +51,22 @@ void OutputFiles::write_linear(std::size_t output, const std::string& module, co
     container.pack(outputs_[output], model_, tensor, linear, bytes);
     open(output, f).write_at(tensor.offset, bytes);
     bytes_written_ += tensor.bytes;
+  }
+}
+
+void OutputFiles::write_rows(std::size_t output, const LinearSpec& linear, const CodecSpec& codec, std::int64_t row_begin,
+                             std::int64_t rows, std::span<const std::uint8_t> codes, std::span<const GroupParams> params,
+                             std::vector<std::byte>& buffer) {
+  const auto found = pieces_.find({output, linear.module});
+  expect(found != pieces_.end(), "output {} has no pieces of {}", outputs_[output].label, linear.module);
+  const Container& container = find_container(outputs_[output].container);
+  for (const auto& [f, t] : found->second) {
+    const TensorPlan& tensor = plan_.files[output][f].tensors[t];
+    const std::int64_t row_bytes = tensor.bytes / linear.rows;
+    buffer.resize(static_cast<std::size_t>(rows * row_bytes));
+    container.pack_part(model_, tensor, codec, rows, codes, params, buffer);
+    open(output, f).write_at(tensor.offset + row_begin * row_bytes, buffer);
+    bytes_written_ += rows * row_bytes;
   }
 }
 

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <map>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -11,7 +13,8 @@
 
 namespace mpiquant {
 
-// The pre-sized files of a run's outputs, written by any rank at planned offsets; every byte has one writer.
+// The pre-sized files of a run's outputs, written by any rank at planned offsets; every byte has one writer. Writing is
+// safe from any thread.
 class OutputFiles {
  public:
   // folders: the (staged) directory of each output.
@@ -24,6 +27,9 @@ class OutputFiles {
   bool complete() const;
   // Packs and writes all pieces of a linear of one output.
   void write_linear(std::size_t output, const std::string& module, const EncodedLinear& linear);
+  // Packs and writes a part of a linear whose container packs rows; `buffer` is used again.
+  void write_rows(std::size_t output, const LinearSpec& linear, const CodecSpec& codec, std::int64_t row_begin, std::int64_t rows,
+                  std::span<const std::uint8_t> codes, std::span<const GroupParams> params, std::vector<std::byte>& buffer);
   // Writes rows of a dense tensor.
   void write_slab(const SlabPlan& slab, const RowReader& read);
   // The files this rank has open for writing; valid until close(). Syncing them makes what was written so far durable.
@@ -43,7 +49,8 @@ class OutputFiles {
   std::map<std::pair<std::size_t, std::size_t>, File> open_;
   // (output, module) → (file, tensor) of its pieces
   std::map<std::pair<std::size_t, std::string>, std::vector<std::pair<std::size_t, std::size_t>>> pieces_;
-  std::int64_t bytes_written_ = 0;
+  std::mutex mutex_;  // of open_
+  std::atomic<std::int64_t> bytes_written_ = 0;
 };
 
 }  // namespace mpiquant

@@ -55,7 +55,8 @@ Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source,
           [this](const std::string& module, const EncodedLinear& linear) {
             if (calibrated()) committer_.keep_codes(current_, module, linear);
           },
-          report) {}
+          report),
+      row_converter_(job, model, source, recipe, outputs, converter_, files, report) {}
 
 bool Pipeline::needs_output_of(std::int64_t layer) const {
   if (!calibrated()) return false;
@@ -210,9 +211,22 @@ void Pipeline::replay_layer(const LayerSpec& layer, std::optional<LayerWeights> 
   ++report_.layers_replayed;
 }
 
+// True if the layer (or the head) could be converted by rows, without its weights as a whole.
+bool Pipeline::convert_rows(std::int64_t layer) {
+  const bool head = layer == static_cast<std::int64_t>(model_.layers.size());
+  const BlockSpec head_block{"head", {model_.head}};
+  const std::span<const BlockSpec> blocks =
+      head ? std::span(&head_block, 1) : std::span(model_.layers[static_cast<std::size_t>(layer)].blocks);
+  if (!row_converter_.takes(blocks)) return false;
+  const LayerPlan& plan = head ? *plan_.head : plan_.layers[static_cast<std::size_t>(layer)];
+  converter_.add_records(row_converter_.convert(blocks, plan.blocks));
+  return true;
+}
+
 void Pipeline::run_layer(std::int64_t index, std::optional<LayerWeights> resident) {
   const auto start = std::chrono::steady_clock::now();
   current_ = index;
+  if (convert_rows(index)) return commit(index, start);
   if (index == static_cast<std::int64_t>(model_.layers.size())) {
     quantize_head();
   } else {

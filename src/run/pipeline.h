@@ -12,6 +12,7 @@
 #include "src/run/checkpoint.h"
 #include "src/run/committer.h"
 #include "src/run/convert.h"
+#include "src/run/convert_rows.h"
 #include "src/run/hessian_store.h"
 #include "src/run/job.h"
 #include "src/run/layer_loader.h"
@@ -65,6 +66,7 @@ class Pipeline {
   void replay_layer(const LayerSpec& layer, std::optional<LayerWeights> resident);
   void quantize_layer(const LayerSpec& layer, const LayerPlan& plan, LayerWeights& weights, bool forward_whole);
   void quantize_head();
+  bool convert_rows(std::int64_t layer);
   void commit(std::int64_t layer, std::chrono::steady_clock::time_point start);
   // The canonical Hessian of a block of the current layer, at its owner.
   Hessian hessian_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan);
@@ -96,6 +98,7 @@ class Pipeline {
   LayerLoader loader_;
   Committer committer_;
   BlockConverter converter_;
+  RowConverter row_converter_;
   std::vector<TensorRecord> records_;
   std::optional<Decoder> decoder_;
   std::vector<std::int64_t> mine_;  // indices of this replica's units

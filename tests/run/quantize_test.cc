@@ -96,6 +96,32 @@ TEST_F(Quantize, RoundToNearestNeedsNoCalibration) {
   EXPECT_EQ(run(one, 1), run(three, 3));
 }
 
+// Beside a format that needs whole tensors, rows are not streamed.
+TEST_F(Quantize, RoundToNearestByRowsGivesTheBytesOfWholeTensors) {
+  for (const std::string format : {"gguf:q8_0", "gguf:q4_0", "gguf:q4_1"}) {
+    QuantizeRequest rows = request("rows");
+    rows.recipe.method = "rtn";
+    rows.calibration = {};
+    rows.force = true;
+    rows.recipe.formats = {format};
+    rows.recipe.propagate = "original";
+    rows.recipe.symmetric = format != "gguf:q4_1";
+    rows.recipe.bits = format == "gguf:q8_0" ? 8 : 4;
+    QuantizeRequest whole = rows;
+    whole.output = (folder_ / "whole").string();
+    whole.recipe.formats = {"gptq", format};
+    run(whole, 2);
+    std::string folder = format;
+    std::replace(folder.begin(), folder.end(), ':', '-');
+    const std::string expected = read_text_file(whole.output + "/" + folder + "/" + kManifestName);
+    for (const int ranks : {1, 3}) {
+      rows.threads = ranks == 1 ? 2 : 1;
+      run(rows, ranks);
+      EXPECT_EQ(read_text_file(rows.output + "/" + kManifestName), expected) << format << ", " << ranks << " ranks";
+    }
+  }
+}
+
 TEST_F(Quantize, WorkAndWireAreAsPlanned) {
   QuantizeRequest four = request("four");
   four.calibration = calibration(32, 32);

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/codec/codec.h"
+
+namespace mpiquant::codec {
+
+// True if no value is infinite or NaN.
+bool all_finite(std::span<const float> x);
+
+// What became of a row.
+struct RowError {
+  double loss = 0;  // sum of squared errors
+  std::int64_t scale_underflows = 0;
+  std::int64_t scale_overflows = 0;
+};
+
+// Round to nearest of a row x [cols] of finite values: codes [cols], params [groups]. The codes are those of the grid's scalar
+// definition (grid.h), for ggml codecs ggml's. Codecs that search their ranges (mse) are not taken.
+RowError round_row(const CodecSpec& codec, std::span<const float> x, std::span<std::uint8_t> codes,
+                   std::span<GroupParams> params);
+
+}  // namespace mpiquant::codec

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/tensor_source.h"
+#include "src/plan/plan.h"
+#include "src/run/convert.h"
+#include "src/run/job.h"
+#include "src/run/output_files.h"
+#include "src/run/report.h"
+
+namespace mpiquant {
+
+// Round to nearest that holds a part of a linear at a time: each replica reads its parts, encodes and packs them and writes the
+// bytes where they belong. The bytes and records are those of BlockConverter.
+class RowConverter {
+ public:
+  RowConverter(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe,
+               const std::vector<OutputSpec>& outputs, const BlockConverter& converter, OutputFiles& files, RankReport& report);
+
+  // True if the recipe rounds to nearest without a search, and every output that stores one of these linears packs rows.
+  bool takes(std::span<const BlockSpec> blocks) const;
+  // plans: of the blocks. Returns the records of the linears whose writer this replica is. Collective over the replicas.
+  std::vector<TensorRecord> convert(std::span<const BlockSpec> blocks, std::span<const BlockPlan> plans);
+
+ private:
+  // Memory of one part, used again for others.
+  struct Scratch {
+    std::vector<std::byte> stored;
+    std::vector<float> values;
+    std::vector<std::uint8_t> codes;
+    std::vector<GroupParams> params;
+    std::vector<std::byte> packed;
+  };
+  // Errors of a part in each variant: squared error of each row, scales that underflowed, that overflowed.
+  std::vector<double> convert_part(const LinearSpec& linear, const PartPlan& part, Scratch& scratch) const;
+  void encode(const LinearSpec& linear, const PartPlan& part, const CodecSpec& codec, Scratch& scratch,
+              std::vector<double>& errors) const;
+  std::string tensor_of(const LinearSpec& linear) const;
+
+  Job& job_;
+  const ModelSpec& model_;
+  const TensorSource& source_;
+  const Recipe& recipe_;
+  const std::vector<OutputSpec>& outputs_;
+  const BlockConverter& converter_;
+  OutputFiles& files_;
+  RankReport& report_;
+};
+
+}  // namespace mpiquant
