@@ -1,10 +1,21 @@
 #include "launch/arguments.h"
 
-#include <charconv>
-
 #include "src/base/error.h"
+#include "src/base/nearest.h"
 
 namespace mpiquant {
+namespace {
+
+[[noreturn]] void refuse_unknown(const std::string& given, const options::options_description& known,
+                                 const std::string& command) {
+  std::vector<std::string> names;
+  for (const auto& option : known.options()) names.push_back("--" + option->long_name());
+  const std::string near = nearest(given, names);
+  fail(ExitCode::kUsage, "{} is no option of mpiquant {}{} (see mpiquant {} --help)", given, command,
+       near.empty() ? "" : ", did you mean " + near + "?", command);
+}
+
+}  // namespace
 
 void add_switch(options::options_description& group, const std::string& name, const std::string& help) {
   group.add_options()(name.c_str(), options::bool_switch(), help.c_str());
@@ -32,35 +43,16 @@ options::variables_map parse(const std::vector<std::string>& arguments, const op
     const int style = options::command_line_style::default_style & ~options::command_line_style::allow_guessing;
     options::store(options::command_line_parser(arguments).options(known).positional(places).style(style).run(), values);
     options::notify(values);
+  } catch (const options::unknown_option& error) {
+    refuse_unknown(error.get_option_name(), all, command);
+  } catch (const options::too_many_positional_options_error&) {
+    fail(ExitCode::kUsage,
+         "there are more arguments than mpiquant {} takes ({}) quote those with spaces, or see mpiquant {} --help", command,
+         positional.size(), command);
   } catch (const options::error& error) {
     fail(ExitCode::kUsage, "{} (see mpiquant {} --help)", error.what(), command);
   }
   return values;
-}
-
-std::int64_t parse_size(const std::string& text, const std::string& option) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string unit(end, text.data() + text.size());
-  std::int64_t scale = 0;
-  if (unit.empty()) scale = 1;
-  if (unit == "KB" || unit == "K") scale = 1'000;
-  if (unit == "MB" || unit == "M") scale = 1'000'000;
-  if (unit == "GB" || unit == "G") scale = 1'000'000'000;
-  check(error == std::errc() && scale > 0 && value > 0 && !__builtin_mul_overflow(value, scale, &value), ExitCode::kUsage,
-        "{} {} is no size (give bytes, or a number with KB, MB or GB, as in 5GB)", option, text);
-  return value;
-}
-
-std::vector<std::string> split_commas(const std::string& text) {
-  std::vector<std::string> parts;
-  std::size_t begin = 0;
-  while (begin <= text.size()) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    if (end > begin) parts.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
 }
 
 }  // namespace mpiquant

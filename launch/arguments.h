@@ -1,32 +1,42 @@
 #pragma once
 
-#include <boost/program_options.hpp>
-
 #include <string>
 #include <vector>
 
-#include "src/plan/recipe.h"
+#include "launch/option_values.h"
+#include "launch/page.h"
+#include "src/plan/choices.h"
 
 namespace mpiquant {
 
-namespace options = boost::program_options;
-
-// Adds --NAME and --no-NAME that set `value`.
+// Adds --NAME and --no-NAME.
 void add_switch(options::options_description& group, const std::string& name, const std::string& help);
-// The value of a switch: what the last of its two forms says, or `unset`.
+// What a switch was set to by one of its two forms, or `unset`.
 bool switch_value(const options::variables_map& values, const std::string& name, bool unset);
 
-// Parses `arguments`; the words without "--" go to `positional` in order. Usage errors name the option.
+// Parses `arguments`; the words without "--" go to `positional` in order. Usage errors name the option, and the nearest one for
+// an unknown one.
 options::variables_map parse(const std::vector<std::string>& arguments, const options::options_description& all,
                              const std::vector<std::string>& positional, const std::string& command);
 
-// "4GB", "500MB", "1000000": bytes in powers of ten.
-std::int64_t parse_size(const std::string& text, const std::string& option);
-
-std::vector<std::string> split_commas(const std::string& text);
-
-// Options of the recipe and of its reading.
+// The option of a field.
+void add_field(options::options_description& group, const RecipeField& field);
+// Options of the recipe: --config and one for each field of the table outside of `calibration`, by section.
+std::vector<OptionGroup> recipe_groups();
+// Options of the section `calibration`.
+OptionGroup calibration_group();
+// --config FILE|NAME, alone.
+void add_config(options::options_description& group);
 options::options_description recipe_options();
+
+// The choices of a run: defaults, the recipe of --config over them, and the command line on top. A list on the command line
+// replaces the recipe's. Throws (usage error) when they contradict each other.
+RunChoices read_choices(const options::variables_map& values);
 Recipe read_recipe(const options::variables_map& values);
+
+// Names of the recipes that come with the program, sorted.
+std::vector<std::string> recipe_names();
+// The file of a recipe: a path, or the name of one that comes with the program. Throws (usage error) with the nearest name.
+std::string recipe_path(const std::string& config);
 
 }  // namespace mpiquant

@@ -2,6 +2,7 @@
 
 #include "launch/arguments.h"
 #include "launch/command.h"
+#include "launch/device.h"
 #include "launch/setup.h"
 #include "launch/text_options.h"
 #include "src/run/evaluate.h"
@@ -9,23 +10,6 @@
 
 namespace mpiquant {
 namespace {
-
-constexpr const char* kUsage =
-    "mpiquant evaluate MODEL --text FILE [OPTIONS]\n\nMODEL is a directory, an id of the local Hugging Face cache, or an output "
-    "of this program.";
-constexpr const char* kExample =
-    "mpirun -n 2 mpiquant evaluate OUT --reference MODEL --text test.txt --window 512 --max-windows 64";
-
-options::options_description evaluate_options() {
-  options::options_description job("Evaluation");
-  job.add_options()                                                                                                      //
-      ("reference", options::value<std::string>(), "original model: adds KL divergence and top-1 agreement")             //
-      ("tokenizer", options::value<std::string>(), "directory of the tokenizer, where MODEL has none (default: MODEL)")  //
-      ("json", options::bool_switch(), "print JSON");
-  options::options_description all;
-  all.add(job).add(window_options()).add(common_options());
-  return all;
-}
 
 void print(const Evaluation& result, bool json) {
   if (json) {
@@ -42,16 +26,34 @@ void print(const Evaluation& result, bool json) {
 
 }  // namespace
 
+CommandPage evaluate_page() {
+  OptionGroup job{"Evaluation", {}};
+  job.options.add_options()                                                                                //
+      ("reference", folder_value(), "original model: adds KL divergence and top-1 agreement")              //
+      ("tokenizer", folder_value(), "directory of the tokenizer, where MODEL has none, by default MODEL")  //
+      ("json", options::bool_switch(), "print JSON");
+  return {
+      "mpiquant evaluate MODEL --text FILE [OPTIONS]",
+      "Perplexity of a model on a text, and with --reference its distance from another. MODEL is a directory, an id of the local "
+      "Hugging Face cache, a GGUF file, or an output of this program. Layers are streamed, so memory is that of a layer; under "
+      "mpirun the windows are shared out, with the same numbers on any number of ranks.",
+      {job, {"Text", window_options()}, {"Device", device_options()}, common_group()},
+      {{"perplexity as papers have it", "mpiquant evaluate MODEL --text test.txt --window 2048"},
+       {"how far an output is from the original, on two ranks",
+        "mpirun -n 2 mpiquant evaluate OUT/gptq --reference MODEL --text test.txt \\\n--window 512 --max-windows 64"}},
+      {}};
+}
+
 void run_evaluate(CommandContext& context) {
   Communicator& world = context.world;
   options::variables_map values;
-  const options::options_description all = evaluate_options();
+  const CommandPage page = evaluate_page();
   ModelInput model;
   std::optional<ModelInput> reference;
   bool help = false;
   collectively(world, [&] {
-    values = parse(context.arguments, all, {"model"}, "evaluate");
-    help = help_wanted(values, all, kUsage, kExample, world.rank());
+    values = parse(context.arguments, page.all(), {"model"}, "evaluate");
+    help = help_wanted(values, "evaluate", page, world.rank());
     if (help) return;
     apply_common(values, world.rank());
     check(values.count("model") != 0, ExitCode::kUsage, "MODEL is missing (see mpiquant evaluate --help)");
@@ -59,10 +61,12 @@ void run_evaluate(CommandContext& context) {
     if (values.count("reference") != 0) reference = open_readable_model(values["reference"].as<std::string>());
   });
   if (help) return;
+  require_same_files(world, model);
+  if (reference) require_same_files(world, *reference);
   const int threads = thread_count(values, world);
   const Samples windows = read_windows(values, model, world);
   Grid grid = make_grid(world, 1);
-  const std::unique_ptr<Backend> backend = make_cpu_backend(threads);
+  const std::unique_ptr<Backend> backend = make_backend(values, world, threads, ComputeType::kF32);
   Job job{world, grid, *backend};
   std::optional<EvaluatedModel> against;
   if (reference) against.emplace(EvaluatedModel{reference->spec, *reference->source});

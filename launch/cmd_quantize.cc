@@ -1,39 +1,44 @@
-#include <filesystem>
+#include <iostream>
 
+#include "io/file.h"
 #include "io/publish.h"
 #include "launch/arguments.h"
 #include "launch/command.h"
+#include "launch/device.h"
+#include "launch/run_options.h"
 #include "launch/setup.h"
 #include "launch/text_options.h"
+#include "src/base/hash.h"
 #include "src/quant/method.h"
+#include "src/run/dry_run.h"
+#include "src/run/identity.h"
 #include "src/run/model_input.h"
 #include "src/run/quantize.h"
 
 namespace mpiquant {
 namespace {
 
-constexpr const char* kUsage =
-    "mpiquant quantize MODEL --output DIR [OPTIONS]\n\nMODEL is a directory in Hugging Face layout, or an id of the local "
-    "Hugging Face cache.";
-constexpr const char* kExample =
-    "mpirun -n 4 mpiquant quantize MODEL --bits 4 --group-size 128 --calibration text.txt --format gptq,gguf:q4_0 --output OUT";
-
-options::options_description quantize_options() {
-  options::options_description job("Job");
-  job.add_options()                                                                                              //
-      ("output,o", options::value<std::string>(), "directory to make; several formats get a folder each in it")  //
-      ("work-dir", options::value<std::string>(), "for report.json and state (default: OUTPUT.work)")            //
-      ("max-fallbacks", options::value<std::int64_t>()->default_value(-1),
-       "fail with exit code 5 when more tensors than this needed a fallback; -1: no limit");
-  add_switch(job, "force", "move an existing output aside and replace it");
-  options::options_description all;
-  all.add(job).add(recipe_options()).add(text_options()).add(common_options());
-  return all;
+OptionGroup job_group() {
+  OptionGroup group{"Job", {}};
+  group.options.add_options()                                                                                  //
+      ("output,o", folder_value(), "directory to make; several formats get a folder each in it")               //
+      ("work-dir", folder_value(), "for report.json and state, by default OUTPUT.work")                        //
+      ("dry-run", options::bool_switch(), "print plan, memory and sizes after all checks, and write nothing")  //
+      ("json", options::bool_switch(), "print the plan of --dry-run, or the report of the run, as JSON");
+  add_switch(group.options, "force", "move an existing output aside and replace it (default: no)");
+  return group;
 }
 
 std::string required(const options::variables_map& values, const std::string& name, const std::string& spelled) {
   check(values.count(name) != 0, ExitCode::kUsage, "{} is missing (see mpiquant quantize --help)", spelled);
   return values[name].as<std::string>();
+}
+
+// Of all choices: ranks that read different recipe files are found before they work.
+std::string fingerprint(const RunChoices& choices) {
+  std::string text = identity_json(choices.recipe).dump();
+  for (const RecipeField& field : recipe_fields()) text += fmt::format("\n{} = {}", field.path(), field.shown(choices));
+  return xxh3_hex(text);
 }
 
 // DIR without a trailing slash, so that siblings of it can be named.
@@ -44,36 +49,76 @@ std::string plain_path(std::string path) {
 
 }  // namespace
 
+CommandPage quantize_page() {
+  CommandPage page;
+  page.usage = "mpiquant quantize MODEL --output DIR [OPTIONS]";
+  page.about =
+      "Quantizes a model and writes repositories and GGUF files. MODEL is a directory in Hugging Face layout, or an id of the "
+      "local "
+      "Hugging Face cache. One format goes to --output itself, several to a folder each in it. The output appears when it is "
+      "whole; "
+      "under mpirun or srun the ranks share the work, and the bytes are the same on any number of them.";
+  page.groups.push_back(job_group());
+  for (const OptionGroup& group : recipe_groups()) page.groups.push_back(group);
+  page.groups.push_back(calibration_group());
+  page.groups.push_back({"Restart", run_options()});
+  page.groups.push_back({"Device", device_options()});
+  page.groups.push_back(common_group());
+  page.examples = {
+      {"4-bit GPTQ on four ranks, as a GPTQ repository and a GGUF file",
+       "mpirun -n 4 mpiquant quantize MODEL --bits 4 --group-size 128 \\\n--calibration text.txt --format gptq,gguf:q4_0 "
+       "--output OUT"},
+      {"a recipe that comes with the program, with one change",
+       "mpiquant quantize MODEL --config gptq-4bit-g128 --mse --output OUT"},
+      {"what it would take, without doing it", "mpiquant quantize MODEL --config gptq-4bit-g128 --output OUT --dry-run"},
+      {"8-bit GGUF without calibration", "mpiquant quantize MODEL --method rtn --format gguf:q8_0 --output OUT"}};
+  return page;
+}
+
 void run_quantize(CommandContext& context) {
   Communicator& world = context.world;
   options::variables_map values;
-  const options::options_description all = quantize_options();
+  const CommandPage page = quantize_page();
   QuantizeRequest request;
+  RunChoices choices;
   ModelInput model;
   bool help = false;
   collectively(world, [&] {
-    values = parse(context.arguments, all, {"model"}, "quantize");
-    help = help_wanted(values, all, kUsage, kExample, world.rank());
+    values = parse(context.arguments, page.all(), {"model"}, "quantize");
+    help = help_wanted(values, "quantize", page, world.rank());
     if (help) return;
     apply_common(values, world.rank());
     request.model = required(values, "model", "MODEL");
     request.output = plain_path(required(values, "output", "--output"));
     request.work_dir = values.count("work-dir") != 0 ? values["work-dir"].as<std::string>() : request.output + ".work";
     request.force = switch_value(values, "force", false);
-    request.max_fallbacks = values["max-fallbacks"].as<std::int64_t>();
-    request.recipe = read_recipe(values);
+    choices = read_choices(values);
+    request.recipe = choices.recipe;
+    request.gates = choices.gates;
     grid_shape(world.size(), request.recipe.stages);
+    apply_run_options(values, world, request);
     model = open_model(request.model);
     check_output_apart(request.output, model.directory);
     check_output_free(request.output, request.force);
   });
   if (help) return;
+  require_same(world, {{"recipe", fingerprint(choices)}});
   request.threads = thread_count(values, world);
-  if (find_method(request.recipe.method).needs_hessian) request.calibration = read_calibration(values, model, world);
+  const bool dry = values["dry-run"].as<bool>();
+  const bool json = values["json"].as<bool>();
+  if (find_method(request.recipe.method).needs_hessian && request.hessians.empty())
+    request.calibration = read_calibration(values, model, world, dry ? StoreUse::kReadOnly : StoreUse::kReadOrWrite);
   Grid grid = make_grid(world, request.recipe.stages);
-  const std::unique_ptr<Backend> backend = make_cpu_backend(request.threads, request.recipe.compute);
+  const std::unique_ptr<Backend> backend = make_backend(values, world, request.threads, request.recipe.compute);
+  connect_devices(values, *backend, grid);
   Job job{world, grid, *backend};
+  if (dry) {
+    const Json plan = dry_run(job, request, model);
+    if (world.rank() == 0) std::cout << (json ? plan.dump() + "\n" : dry_run_text(plan)) << std::flush;
+    return;
+  }
   quantize(job, request, model);
+  if (json && world.rank() == 0) std::cout << read_text_file(request.work_dir + "/report.json") << std::flush;
 }
 
 }  // namespace mpiquant

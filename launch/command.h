@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "launch/page.h"
 #include "src/comm/communicator.h"
 
 namespace mpiquant {
@@ -19,13 +20,26 @@ struct Command {
   std::string_view name;
   std::string_view summary;
   void (*run)(CommandContext& context);
+  CommandPage (*page)() = nullptr;  // what help, man page and completion say
 };
 
 // All commands, one row each (commands.cc).
 std::span<const Command> commands();
+// Throws (usage error) with the nearest name.
+const Command& find_command(const std::string& name);
 
 void run_quantize(CommandContext& context);
 void run_calibrate(CommandContext& context);
 void run_evaluate(CommandContext& context);
+void run_list(CommandContext& context);
+void run_completion(CommandContext& context);
+void run_man(CommandContext& context);
+
+CommandPage quantize_page();
+CommandPage calibrate_page();
+CommandPage evaluate_page();
+CommandPage list_page();
+CommandPage completion_page();
+CommandPage man_page();
 
 }  // namespace mpiquant

@@ -1,18 +1,34 @@
 #include <array>
 
 #include "launch/command.h"
+#include "src/base/error.h"
+#include "src/base/nearest.h"
 
 namespace mpiquant {
 namespace {
 
-constexpr std::array<Command, 3> kCommands = {{
-    {"quantize", "quantize a model and write repositories and GGUF files", &run_quantize},
-    {"calibrate", "tokenize calibration text once, into a store that quantize re-uses", &run_calibrate},
-    {"evaluate", "perplexity of a model or output, and its distance from a reference", &run_evaluate},
-}};
+constexpr auto kCommands = std::to_array<Command>({
+    {"quantize", "quantize a model and write repositories and GGUF files", &run_quantize, &quantize_page},
+    {"calibrate", "tokenize calibration text once, into a store that quantize re-uses", &run_calibrate, &calibrate_page},
+    {"evaluate", "perplexity of a model or output, and its distance from a reference", &run_evaluate, &evaluate_page},
+    {"list", "what there is: methods, codecs, formats, architectures, recipes", &run_list, &list_page},
+    {"completion", "print a script that completes commands and options in bash, zsh or fish", &run_completion, &completion_page},
+    {"man", "print the manual page", &run_man, &man_page},
+});
 
 }  // namespace
 
 std::span<const Command> commands() { return kCommands; }
+
+const Command& find_command(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) {
+    if (command.name == name) return command;
+    names.emplace_back(command.name);
+  }
+  const std::string near = nearest(name, names);
+  fail(ExitCode::kUsage, "\"{}\" is no command{} (see mpiquant --help)", name,
+       near.empty() ? "" : fmt::format(", did you mean \"{}\"?", near));
+}
 
 }  // namespace mpiquant

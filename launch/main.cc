@@ -1,6 +1,5 @@
 #include <malloc.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 #include <new>
@@ -11,6 +10,8 @@
 #include "src/base/version.h"
 #include "src/comm/collectives.h"
 #include "src/comm/mpi_comm.h"
+#include "src/run/identity.h"
+#include "src/run/terminal_text.h"
 
 namespace {
 
@@ -24,14 +25,8 @@ std::string usage() {
   return text;
 }
 
-void print_error(const std::string& message) { std::cerr << "mpiquant: error: " << message << std::endl; }
-
-const Command& find_command(const std::string& name) {
-  const auto known = commands();
-  const auto found = std::find_if(known.begin(), known.end(), [&](const Command& command) { return command.name == name; });
-  check(found != known.end(), ExitCode::kUsage, "\"{}\" is no command (see mpiquant --help)", name);
-  return *found;
-}
+// Messages quote file names and content, which may hold anything.
+void print_error(const std::string& message) { std::cerr << "mpiquant: error: " << printable(message) << std::endl; }
 
 int run(int argc, char** argv, bool& several_ranks) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
@@ -47,6 +42,8 @@ int run(int argc, char** argv, bool& several_ranks) {
       if (world->rank() == 0) std::cout << fmt::format("mpiquant {} (MPI: {})\n", version(), mpi_version());
       return 0;
     }
+    // Before anything else: other versions may not even take part in the same collectives.
+    require_same(*world, {{"program version", std::string(version())}});
     CommandContext context{{arguments.begin() + 1, arguments.end()}, *world};
     std::optional<Error> failure;
     const Command* command = nullptr;

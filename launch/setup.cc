@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "launch/command.h"
 #include "src/base/error.h"
 #include "src/base/log.h"
 #include "src/comm/collectives.h"
@@ -19,17 +20,22 @@ namespace mpiquant {
 
 options::options_description common_options() {
   options::options_description group("General");
-  group.add_options()                                                                                                     //
-      ("threads", options::value<int>(), "threads of each rank (default: OMP_NUM_THREADS, else its share of the cores)")  //
-      ("quiet,q", options::bool_switch(), "print warnings and errors only")                                               //
-      ("verbose,v", options::bool_switch(), "print more, from every rank")                                                //
+  group.add_options()  //
+      ("threads", options::value<int>()->value_name("T"),
+       "threads of each rank (default: OMP_NUM_THREADS, else its share of the cores)")  //
+      ("quiet,q", options::bool_switch(), "print warnings and errors only")             //
+      ("verbose,v", options::bool_switch(), "print more, from every rank")              //
       ("help,h", options::bool_switch(), "print this page");
   return group;
 }
 
+OptionGroup common_group() { return {"General", common_options()}; }
+
 void apply_common(const options::variables_map& values, int rank) {
   Verbosity verbosity = Verbosity::kNormal;
   if (values["quiet"].as<bool>()) verbosity = Verbosity::kQuiet;
+  check(!(values["quiet"].as<bool>() && values["verbose"].as<bool>()), ExitCode::kUsage,
+        "--quiet and --verbose are both given (they contradict each other) keep one");
   if (values["verbose"].as<bool>()) verbosity = Verbosity::kVerbose;
   start_logging(verbosity, rank);
 }
@@ -60,11 +66,21 @@ int thread_count(const options::variables_map& values, Communicator& world) {
   return std::max(1, bound ? allowed : allowed / static_cast<int>(neighbours));
 }
 
+bool help_wanted(const options::variables_map& values, const std::string& command, const CommandPage& page, int rank) {
+  if (!values["help"].as<bool>()) return false;
+  if (rank == 0) std::cout << help_text(command, find_command(command).summary, page);
+  return true;
+}
+
 bool help_wanted(const options::variables_map& values, const options::options_description& all, const std::string& usage,
                  const std::string& example, int rank) {
-  if (!values["help"].as<bool>()) return false;
-  if (rank == 0) std::cout << "usage: " << usage << "\n\n" << all << "\nexample:\n  " << example << "\n";
-  return true;
+  const std::size_t end = usage.find("\n\n");
+  const std::string line = usage.substr(0, end);
+  CommandPage page{
+      line, end == std::string::npos ? "" : usage.substr(end + 2), {{"Options", {}}}, {{"for example", example}}, {}};
+  page.groups.front().options.add(all);
+  const std::size_t name = line.find(' ') + 1;
+  return help_wanted(values, line.substr(name, line.find(' ', name) - name), page, rank);
 }
 
 }  // namespace mpiquant

@@ -9,8 +9,11 @@ namespace mpiquant {
 
 // Where calibration text comes from and how it is cut into samples.
 options::options_description text_options();
-// The calibration on every rank; rank 0 reads and tokenizes. Collective.
-Calibration read_calibration(const options::variables_map& values, const ModelInput& model, Communicator& world);
+// Whether a token store that is not there yet is made.
+enum class StoreUse : std::uint8_t { kReadOrWrite, kReadOnly };
+// The calibration on every rank, as read_choices(values) has it; rank 0 reads and tokenizes. Collective.
+Calibration read_calibration(const options::variables_map& values, const ModelInput& model, Communicator& world,
+                             StoreUse use = StoreUse::kReadOrWrite);
 
 // The text of an evaluation and its windows.
 options::options_description window_options();

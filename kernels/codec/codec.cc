@@ -1,26 +1,23 @@
 #include "kernels/codec/codec.h"
 
 #include <array>
-#include <string_view>
 
+#include "kernels/codec/codec_table.h"
 #include "src/base/error.h"
 
 namespace mpiquant {
 namespace {
 
-struct CodecRow {
-  CodecKind kind;
-  std::string_view name;
-};
-
-constexpr std::array<CodecRow, 4> kCodecs = {{
-    {CodecKind::kInt, "int"},
-    {CodecKind::kQ8_0, "q8_0"},
-    {CodecKind::kQ4_0, "q4_0"},
-    {CodecKind::kQ4_1, "q4_1"},
+constexpr std::array<CodecInfo, 4> kCodecs = {{
+    {CodecKind::kInt, "int", "integers of 2, 3, 4 or 8 bits in groups of columns, with or without zero point"},
+    {CodecKind::kQ8_0, "q8_0", "ggml: 8 bits in blocks of 32, symmetric, half-precision scale"},
+    {CodecKind::kQ4_0, "q4_0", "ggml: 4 bits in blocks of 32, symmetric, half-precision scale"},
+    {CodecKind::kQ4_1, "q4_1", "ggml: 4 bits in blocks of 32, half-precision scale and minimum"},
 }};
 
 }  // namespace
+
+std::span<const CodecInfo> codecs() { return kCodecs; }
 
 std::string to_string(const CodecSpec& codec) {
   const auto index = static_cast<std::size_t>(codec.kind);

@@ -28,11 +28,11 @@ struct Gates {
   std::optional<std::int64_t> max_fallbacks;        // tensors and choices that needed any
   std::optional<std::int64_t> max_damping_retries;  // failed factorizations, over all tensors
   std::optional<std::int64_t> max_clipped_scales;   // scales that left the range of their stored type, over all tensors
-  std::optional<std::int64_t> max_dense_linears;    // linears left dense because no group fits
 };
 
 // All choices of a run, as a recipe file with the command line on top says them.
 struct RunChoices {
+  std::string description;  // a line for lists, of a recipe file
   Recipe recipe;
   CalibrationChoice calibration;
   Gates gates;

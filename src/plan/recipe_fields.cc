@@ -282,8 +282,6 @@ constexpr auto kFields = std::to_array<RecipeField>({
    nullptr, set<&G::max_damping_retries>, shown<&G::max_damping_retries>},
   {"gates", "max_clipped_scales", "max-clipped-scales", kValue, "N", "most scales that may leave the range of their stored type", "0", kNone,
    nullptr, set<&G::max_clipped_scales>, shown<&G::max_clipped_scales>},
-  {"gates", "max_dense_linears", "max-dense-linears", kValue, "N", "most linears that may stay dense because no group fits", "0", kNone,
-   nullptr, set<&G::max_dense_linears>, shown<&G::max_dense_linears>},
 });
 // clang-format on
 

@@ -18,6 +18,7 @@ using Strings = std::vector<std::string>;
 
 // Keys of the document that are no fields of the table.
 constexpr std::string_view kVersion = "version";
+constexpr std::string_view kDescription = "description";
 constexpr std::string_view kTransforms = "transforms";
 constexpr std::string_view kRules = "rules";
 constexpr std::string_view kOutputs = "outputs";
@@ -33,6 +34,8 @@ class Reader {
       if (key == kVersion) {
         versioned = true;
         if (scalar(value, key) != "1") refuse(value, "version {} is unknown (this program reads version 1)", value.Scalar());
+      } else if (key == kDescription) {
+        choices_.description = scalar(value, key);
       } else if (key == kTransforms) {
         no_transforms(value);
       } else if (key == kRules) {
@@ -110,7 +113,7 @@ class Reader {
 
   [[noreturn]] void refuse_key(const std::string& section, const std::string& key, const YAML::Node& name) const {
     Strings known;
-    if (section.empty()) known = {std::string(kVersion), std::string(kTransforms)};
+    if (section.empty()) known = {std::string(kVersion), std::string(kDescription), std::string(kTransforms)};
     for (const RecipeField& field : recipe_fields()) {
       if (field.section == section) known.emplace_back(field.key);
       if (section.empty() && !field.section.empty() && std::find(known.begin(), known.end(), field.section) == known.end())

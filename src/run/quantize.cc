@@ -12,32 +12,17 @@
 #include "src/model/weights.h"
 #include "src/quant/method.h"
 #include "src/run/checkpoint.h"
+#include "src/run/gates.h"
 #include "src/run/identity.h"
 #include "src/run/model_input.h"
 #include "src/run/publish_run.h"
+#include "src/run/run_facts.h"
 #include "src/run/run_state.h"
 
 namespace mpiquant {
 namespace {
 
 namespace fs = std::filesystem;
-
-RunFacts make_facts(const QuantizeRequest& request, const ModelInput& model) {
-  RunFacts facts;
-  facts.model = &model.spec;
-  facts.model_dir = model.directory;
-  facts.model_name = model.name;
-  facts.program_version = version();
-  facts.method = request.recipe.method;
-  facts.bits = request.recipe.bits;
-  facts.group_size = request.recipe.group_size;
-  facts.symmetric = request.recipe.symmetric;
-  facts.act_order = to_string(request.recipe.order);
-  facts.damp_percent = request.recipe.damp_percent;
-  facts.true_sequential = request.recipe.true_sequential;
-  facts.mse = request.recipe.mse;
-  return facts;
-}
 
 // What mpiquant.json says of the run: nothing that depends on other outputs, time, host or ranks.
 Json recipe_record(const QuantizeRequest& request, const ModelInput& model, const std::string& model_hash, const Backend& backend,
@@ -62,13 +47,6 @@ std::vector<fs::path> output_folders(const std::vector<OutputSpec>& outputs) {
   return folders;
 }
 
-void check_fallbacks(const std::vector<std::string>& notes, std::int64_t limit) {
-  for (const std::string& note : notes) warn_line("{}", note);
-  const auto count = static_cast<std::int64_t>(notes.size());
-  check(limit < 0 || count <= limit, ExitCode::kGate,
-        "{} fallbacks, and --max-fallbacks allows {} (they are listed above) nothing was published", count, limit);
-}
-
 // The notes of one output, which begin with its label.
 std::vector<std::string> notes_of(const std::vector<std::string>& notes, const OutputSpec& output) {
   std::vector<std::string> mine;
@@ -77,17 +55,35 @@ std::vector<std::string> notes_of(const std::vector<std::string>& notes, const O
   return mine;
 }
 
-void write_report(Job& job, const QuantizeRequest& request, const Plan& plan, RankReport& report, double seconds) {
+// A run as resolved on every rank.
+struct Prepared {
+  std::vector<OutputSpec> outputs;
+  std::vector<std::string> notes;
+  std::optional<Plan> plan;
+  RunFacts facts;
+  std::vector<TensorRecord> records;   // of all ranks, when the layers are done
+  std::vector<std::string> fallbacks;  // likewise
+};
+
+void write_report(Job& job, const QuantizeRequest& request, const Prepared& run, RankReport& report, double seconds) {
   report.peak_memory = peak_resident_bytes();
   const std::vector<std::string> all = all_gather_strings(job.world, report.to_json().dump());
   collectively(job.world, [&] {
     if (job.world.rank() != 0) return;
     Json ranks = Json::array();
     for (const std::string& text : all) ranks.push_back(Json::parse(text));
-    const Json out = {
-        {"seconds", seconds},       {"model", request.model},         {"output", fs::absolute(request.output).string()},
-        {"ranks", ranks},           {"plan", to_json(plan)["costs"]}, {"stages", plan.stages},
-        {"replicas", plan.replicas}};
+    Json tensors = Json::array();
+    for (const TensorRecord& record : run.records) tensors.push_back(to_json(record));
+    const Plan& plan = *run.plan;
+    const Json out = {{"seconds", seconds},
+                      {"model", request.model},
+                      {"output", fs::absolute(request.output).string()},
+                      {"ranks", ranks},
+                      {"plan", to_json(plan)["costs"]},
+                      {"stages", plan.stages},
+                      {"replicas", plan.replicas},
+                      {"tensors", tensors},
+                      {"fallbacks", run.fallbacks}};
     replace_text_file((fs::path(request.work_dir) / "report.json").string(), out.dump(1) + "\n");
   });
 }
@@ -196,17 +192,9 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
   return use;
 }
 
-// A run as resolved on every rank.
-struct Prepared {
-  std::vector<OutputSpec> outputs;
-  std::vector<std::string> notes;
-  std::optional<Plan> plan;
-  RunFacts facts;
-};
-
 Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& model) {
   Prepared run;
-  run.facts = make_facts(request, model);
+  run.facts = run_facts(request.recipe, model);
   collectively(job.world, [&] {
     find_method(request.recipe.method);
     run.outputs = resolve_outputs(request.recipe, model.spec, model.dtypes(), run.notes);
@@ -228,7 +216,10 @@ void finish_outputs(Job& job, const QuantizeRequest& request, const ModelInput& 
   for (const OutputSpec& output : run.outputs)
     for (const std::string& note : find_container(output.container).notes(output, model.spec))
       info_line("{}: {}", output.label, note);
-  collectively(job.world, [&] { check_fallbacks(found, request.max_fallbacks); });
+  for (const std::string& fallback : found) warn_line("{}", fallback);
+  run.records = records;
+  run.fallbacks = found;
+  collectively(job.world, [&] { check_gates(request.gates, found, records); });
   for (std::size_t o = 0; o < run.outputs.size(); ++o) {
     run.facts.tensors = tensor_facts(records, o);
     complete_output(job, folders[o], run.outputs[o], run.facts, run.plan->files[o], notes_of(run.notes, run.outputs[o]));
@@ -303,7 +294,7 @@ void quantize(Job& job, const QuantizeRequest& given, const ModelInput& model) {
     throw;
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  write_report(job, request, *run.plan, report, seconds);
+  write_report(job, request, run, report, seconds);
   info_line("{} is written in {:.1f} s", request.output, seconds);
 }
 

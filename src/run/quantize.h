@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "src/base/json.h"
-#include "src/plan/recipe.h"
+#include "src/plan/choices.h"
 #include "src/run/job.h"
 #include "src/run/model_input.h"
 #include "src/run/pipeline.h"
@@ -36,7 +36,7 @@ struct QuantizeRequest {
   Recipe recipe;
   Calibration calibration;          // the same on all ranks; empty for methods without
   int threads = 1;                  // of this rank
-  std::int64_t max_fallbacks = -1;  // more than so many fail the run; -1: no limit
+  Gates gates;
   CommitOptions commit;
   std::chrono::duration<double> hang_timeout{600};
   std::function<void(double)> on_hang;  // called from another thread when this rank hangs; may be empty

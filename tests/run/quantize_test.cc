@@ -152,7 +152,7 @@ TEST_F(Quantize, AnExistingOutputIsKept) {
 
 TEST_F(Quantize, AFailureLeavesNothingBehind) {
   QuantizeRequest bad = request("out");
-  bad.max_fallbacks = 0;
+  bad.gates.max_fallbacks = 0;
   bad.recipe.rules = {parse_rule("*down_proj:group_size=512")};
   bad.recipe.ragged_dense = true;
   try {

@@ -1,0 +1,79 @@
+#include "src/run/dry_run.h"
+
+#include "src/base/hash.h"
+#include "src/run/identity.h"
+#include "src/run/run_facts.h"
+
+namespace mpiquant {
+namespace {
+
+constexpr double kGB = 1e9;
+
+Json output_row(const OutputSpec& output, const std::vector<FilePlan>& files) {
+  Json row = {{"format", output.label}, {"quantized_linears", output.linears.size()}, {"bytes", 0}, {"files", Json::array()}};
+  std::int64_t total = 0;
+  for (const FilePlan& file : files) {
+    row["files"].push_back({{"path", file.path}, {"bytes", file.bytes}});
+    total += file.bytes;
+  }
+  row["bytes"] = total;
+  return row;
+}
+
+}  // namespace
+
+Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) {
+  Json out;
+  collectively(job.world, [&] {
+    std::vector<std::string> notes;
+    const std::vector<OutputSpec> outputs = resolve_outputs(request.recipe, model.spec, model.dtypes(), notes);
+    propagated_output(request.recipe, outputs);
+    std::vector<std::int64_t> lengths;
+    std::int64_t tokens = 0;
+    for (const auto& sample : request.calibration.samples) {
+      lengths.push_back(static_cast<std::int64_t>(sample.size()));
+      tokens += lengths.back();
+    }
+    const RunFacts facts = run_facts(request.recipe, model);
+    const Plan plan = make_plan({model.spec, request.recipe, outputs, facts, lengths, {job.world.size(), request.threads}});
+    out = {{"model", request.model},
+           {"output", request.output},
+           {"recipe", identity_json(request.recipe)},
+           {"calibration", {{"samples", lengths.size()}, {"tokens", tokens}}},
+           {"ranks", job.world.size()},
+           {"stages", plan.stages},
+           {"replicas", plan.replicas},
+           {"plan", xxh3_hex(to_json(plan).dump())},
+           {"memory", Json::array()},
+           {"outputs", Json::array()},
+           {"notes", notes}};
+    for (const RankCost& cost : plan.costs) out["memory"].push_back(cost.memory);
+    for (std::size_t o = 0; o < outputs.size(); ++o) out["outputs"].push_back(output_row(outputs[o], plan.files[o]));
+  });
+  require_same(job.world, {{"plan", out["plan"].get<std::string>()}});
+  return out;
+}
+
+std::string dry_run_text(const Json& plan) {
+  const Json& recipe = plan["recipe"];
+  std::string text =
+      fmt::format("{} with {} bits, groups of {}, {} samples of {} tokens in all\n", recipe["method"].get<std::string>(),
+                  recipe["bits"].get<int>(), recipe["group_size"].get<std::int64_t>(),
+                  plan["calibration"]["samples"].get<std::int64_t>(), plan["calibration"]["tokens"].get<std::int64_t>());
+  text += fmt::format("{} ranks: {} stages of {}\n", plan["ranks"].get<int>(), plan["stages"].get<int>(),
+                      plan["replicas"].get<int>());
+  int rank = 0;
+  for (const Json& bytes : plan["memory"])
+    text += fmt::format("  rank {:<4} {:8.3f} GB of memory\n", rank++, bytes.get<double>() / kGB);
+  for (const Json& output : plan["outputs"]) {
+    text += fmt::format("{}: {:.6f} GB, {} linears quantized\n", output["format"].get<std::string>(),
+                        output["bytes"].get<double>() / kGB, output["quantized_linears"].get<std::int64_t>());
+    for (const Json& file : output["files"])
+      text += fmt::format("  {:<40} {:>14} bytes\n", file["path"].get<std::string>(), file["bytes"].get<std::int64_t>());
+  }
+  for (const Json& note : plan["notes"]) text += fmt::format("note: {}\n", note.get<std::string>());
+  return text +
+         fmt::format("all checks before the weights are passed; nothing is written to {}\n", plan["output"].get<std::string>());
+}
+
+}  // namespace mpiquant

@@ -1,0 +1,12 @@
+#pragma once
+
+#include "io/container.h"
+#include "src/plan/recipe.h"
+#include "src/run/model_input.h"
+
+namespace mpiquant {
+
+// What containers need to know of a run before it begins: everything in RunFacts but its recipe and its tensors.
+RunFacts run_facts(const Recipe& recipe, const ModelInput& model);
+
+}  // namespace mpiquant
