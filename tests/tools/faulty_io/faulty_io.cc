@@ -1,7 +1,7 @@
 // A library to be preloaded (LD_PRELOAD) that lets one call below the program's file layer fail, once:
-//   MPIQUANT_FAULT_CALL   pread, pwrite, write, fsync, rename, fallocate
+//   MPIQUANT_FAULT_CALL   pread, pwrite, fsync, rename, fallocate
 //   MPIQUANT_FAULT_AT     which of these calls, from 1 on; calls on files whose path lacks MPIQUANT_FAULT_PATH do not count
-//   MPIQUANT_FAULT_KIND   ENOSPC, EIO, EDQUOT, or "short": half of the bytes (pread, pwrite, write)
+//   MPIQUANT_FAULT_KIND   ENOSPC, EIO, EDQUOT, or "short": half of the bytes (pread, pwrite)
 // With MPIQUANT_FAULT_COUNT=FILE nothing fails and the number of such calls is written there at the end.
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -89,11 +89,6 @@ ssize_t pwrite(int descriptor, const void* data, std::size_t bytes, off_t offset
   return pwrite64(descriptor, data, bytes, offset);
 }
 
-ssize_t write(int descriptor, const void* data, std::size_t bytes) {
-  static const auto next = real<decltype(&write)>("write");
-  return transfer("write", descriptor, bytes, [&](std::size_t n) { return next(descriptor, data, n); });
-}
-
 int fsync(int descriptor) {
   static const auto next = real<decltype(&fsync)>("fsync");
   return fault().strikes("fsync", path_of(descriptor)) ? fault().fail() : next(descriptor);
@@ -108,16 +103,8 @@ int rename(const char* from, const char* to) {
   return fault().strikes("rename", to) ? fault().fail() : next(from, to);
 }
 
-int fallocate64(int descriptor, int mode, off64_t offset, off64_t bytes) {
-  static const auto next = real<decltype(&fallocate64)>("fallocate64");
+int fallocate(int descriptor, int mode, off_t offset, off_t bytes) {
+  static const auto next = real<decltype(&fallocate)>("fallocate");
   return fault().strikes("fallocate", path_of(descriptor)) ? fault().fail() : next(descriptor, mode, offset, bytes);
 }
-int posix_fallocate64(int descriptor, off64_t offset, off64_t bytes) {
-  static const auto next = real<decltype(&posix_fallocate64)>("posix_fallocate64");
-  if (!fault().strikes("fallocate", path_of(descriptor))) return next(descriptor, offset, bytes);
-  fault().fail();
-  return errno;
-}
-int posix_fallocate(int descriptor, off_t offset, off_t bytes) { return posix_fallocate64(descriptor, offset, bytes); }
-
 }  // extern "C"
