@@ -24,6 +24,14 @@ void print(const Evaluation& result, bool json) {
   std::cout << std::flush;
 }
 
+ComputeType compute_of(const options::variables_map& values) {
+  if (values.count("compute") == 0) return ComputeType::kF32;
+  const std::string& name = values["compute"].as<std::string>();
+  const auto type = compute_type(name);
+  check(type.has_value(), ExitCode::kUsage, "--compute {} is unknown (known: f32, bf16)", name);
+  return *type;
+}
+
 }  // namespace
 
 CommandPage evaluate_page() {
@@ -31,6 +39,8 @@ CommandPage evaluate_page() {
   job.options.add_options()                                                                                //
       ("reference", folder_value(), "original model: adds KL divergence and top-1 agreement")              //
       ("tokenizer", folder_value(), "directory of the tokenizer, where MODEL has none, by default MODEL")  //
+      ("compute", hinted({.placeholder = "TYPE", .choices = {"f32", "bf16"}, .fallback = "f32"}),
+       "products of activations; bf16 is faster where the processor has AVX512-BF16 or AMX")  //
       ("json", options::bool_switch(), "print JSON");
   return {
       "mpiquant evaluate MODEL --text FILE [OPTIONS]",
@@ -51,11 +61,13 @@ void run_evaluate(CommandContext& context) {
   ModelInput model;
   std::optional<ModelInput> reference;
   bool help = false;
+  ComputeType compute = ComputeType::kF32;
   collectively(world, [&] {
     values = parse(context.arguments, page.all(), {"model"}, "evaluate");
     help = help_wanted(values, "evaluate", page, world.rank());
     if (help) return;
     apply_common(values, world.rank());
+    compute = compute_of(values);
     check(values.count("model") != 0, ExitCode::kUsage, "MODEL is missing (see mpiquant evaluate --help)");
     model = open_readable_model(values["model"].as<std::string>());
     if (values.count("reference") != 0) reference = open_readable_model(values["reference"].as<std::string>());
@@ -66,7 +78,7 @@ void run_evaluate(CommandContext& context) {
   const int threads = thread_count(values, world);
   const Samples windows = read_windows(values, model, world);
   Grid grid = make_grid(world, 1);
-  const std::unique_ptr<Backend> backend = make_backend(values, world, threads, ComputeType::kF32);
+  const std::unique_ptr<Backend> backend = make_backend(values, world, threads, compute);
   Job job{world, grid, *backend};
   std::optional<EvaluatedModel> against;
   if (reference) against.emplace(EvaluatedModel{reference->spec, *reference->source});

@@ -22,6 +22,11 @@ if [ "$ranks" = reference ]; then
   "$program" quantize $model "${options[@]}" --threads 1 --output "$folder/reference"
   "$program" quantize $model "${options[@]}" --threads 1 --propagate original --output "$folder/original"
   if diff -q <(sums "$folder/reference") <(sums "$folder/original") >/dev/null; then echo "propagation changes nothing"; exit 1; fi
+  status=0
+  "$program" quantize $model "${options[@]}" --threads 2 --compute bf16 --output "$folder/bf16" || status=$?
+  if [ $status -eq 2 ]; then echo "NOT TESTED: --compute bf16, which this machine does not have"; exit 0; fi
+  [ $status -eq 0 ] || exit 1
+  if diff -q <(sums "$folder/reference") <(sums "$folder/bf16") >/dev/null; then echo "bf16 changes nothing"; exit 1; fi
   exit 0
 fi
 
@@ -29,6 +34,10 @@ fi
 same "sequential-$ranks" reference
 "${mpirun[@]}" -n "$ranks" "$program" quantize $model "${options[@]}" --threads 2 --output "$folder/threads-$ranks"
 same "threads-$ranks" reference
+if [ -d "$folder/bf16" ]; then
+  "${mpirun[@]}" -n "$ranks" "$program" quantize $model "${options[@]}" --threads 1 --compute bf16 --output "$folder/bf16-$ranks"
+  same "bf16-$ranks" bf16
+fi
 for stages in 2 3 4; do
   [ $((ranks % stages)) -eq 0 ] || continue
   "${mpirun[@]}" -n "$ranks" "$program" quantize $model "${options[@]}" --threads 1 --schedule staged --stages $stages \
