@@ -32,12 +32,16 @@ void Backend::hessian_add_to(std::span<const ConstMatrix> units, int exponent, c
   hessian_add(units, exponent, values_of(sum));
 }
 
-Factor Backend::factor_sum(const BackendBuffer& sum, int exponent, std::int64_t cols, const FactorOptions& options) {
+std::vector<float> Backend::hessian_rounded(const BackendBuffer& sum, int exponent) {
   const std::span<std::int64_t> values = values_of(sum);
   std::vector<float> packed(values.size());
   std::ranges::transform(values, packed.begin(),
                          [&](std::int64_t value) { return std::ldexp(static_cast<float>(value), -exponent); });
-  return factor(packed, cols, options);
+  return packed;
+}
+
+Factor Backend::factor_sum(const BackendBuffer& sum, int exponent, std::int64_t cols, const FactorOptions& options) {
+  return factor(hessian_rounded(sum, exponent), cols, options);
 }
 
 }  // namespace mpiquant

@@ -80,6 +80,8 @@ class Backend {
   virtual MemSpace space() const = 0;
   // Kernel set or device model: part of a run's identity, because results may differ between them.
   virtual std::string identity() const = 0;
+  // The GPU's index among the visible ones, where buffers are on a device.
+  virtual int device_index() const { return 0; }
   virtual BackendBuffer allocate(std::size_t bytes) = 0;
   // Makes room for so many bytes in all, before work starts. Throws (usage error) with the numbers when the device has less.
   // Where buffers come from the host's memory this does nothing.
@@ -120,6 +122,8 @@ class Backend {
   virtual BackendBuffer hessian_zeros(std::int64_t cols);
   virtual void hessian_add_to(std::span<const ConstMatrix> units, int exponent, const BackendBuffer& sum);
   virtual Factor factor_sum(const BackendBuffer& sum, int exponent, std::int64_t cols, const FactorOptions& options);
+  // That fp32 triangle itself, on the host.
+  virtual std::vector<float> hessian_rounded(const BackendBuffer& sum, int exponent);
   // Keeps a factor that came from elsewhere where sweeps read it; without this each sweep brings it again.
   virtual void make_resident(Factor&) {}
 

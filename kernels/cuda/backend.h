@@ -32,6 +32,7 @@ class CudaBackend final : public Backend {
 
   MemSpace space() const override { return MemSpace::kDevice; }
   std::string identity() const override;
+  int device_index() const override { return options_.device; }
   BackendBuffer allocate(std::size_t bytes) override { return memory().allocate(bytes); }
   void reserve(std::size_t bytes) override;
   std::int64_t chunk_tokens() const override { return 4096; }
@@ -57,6 +58,7 @@ class CudaBackend final : public Backend {
   BackendBuffer hessian_zeros(std::int64_t cols) override;
   void hessian_add_to(std::span<const ConstMatrix> units, int exponent, const BackendBuffer& sum) override;
   Factor factor_sum(const BackendBuffer& sum, int exponent, std::int64_t cols, const FactorOptions& options) override;
+  std::vector<float> hessian_rounded(const BackendBuffer& sum, int exponent) override;
   void make_resident(Factor& factor) override;
 
   // Any number of rows: a row's result does not depend on the others.
@@ -93,6 +95,8 @@ class CudaBackend final : public Backend {
   template <typename Real>
   Factor factor_as(CudaStream& stream, const BackendBuffer& packed, std::int64_t cols, const FactorOptions& options);
   Factor factor_packed(CudaStream& stream, const BackendBuffer& packed, std::int64_t cols, const FactorOptions& options);
+  // fp32(sum / 2^exponent).
+  BackendBuffer rounded(CudaStream& stream, const BackendBuffer& sum, int exponent);
   std::shared_ptr<const DeviceFactor> on_device(CudaStream& stream, const Factor& factor);
   BackendBuffer find_non_finite(CudaStream& stream, const float* x, std::int64_t rows, std::int64_t cols, std::int64_t ld);
   // A copy of host values on the device, and the other way round.

@@ -130,15 +130,26 @@ Factor CudaBackend::factor(std::span<const float> hessian, std::int64_t cols, co
   return factor_packed(lease.stream(), put(lease.stream(), hessian), cols, options);
 }
 
+BackendBuffer CudaBackend::rounded(CudaStream& stream, const BackendBuffer& sum, int exponent) {
+  const auto count = static_cast<std::int64_t>(sum.bytes() / sizeof(std::int64_t));
+  BackendBuffer packed = allocate(static_cast<std::size_t>(count) * sizeof(float));
+  run_elements(block::RoundSumOp{values_of<std::int64_t>(sum), std::ldexp(1.0, -exponent), values_of<float>(packed)}, 1, count,
+               stream.get(), "round the Hessian");
+  return packed;
+}
+
+std::vector<float> CudaBackend::hessian_rounded(const BackendBuffer& sum, int exponent) {
+  const Lease lease(*this, Take::kTurn);
+  return fetch<float>(lease.stream(), rounded(lease.stream(), sum, exponent),
+                      static_cast<std::int64_t>(sum.bytes() / sizeof(std::int64_t)));
+}
+
 Factor CudaBackend::factor_sum(const BackendBuffer& sum, int exponent, std::int64_t cols, const FactorOptions& options) {
   const std::int64_t count = cols * (cols + 1) / 2;
   expect(cols > 0 && sum.bytes() == static_cast<std::size_t>(count) * sizeof(std::int64_t), "a sum of {} bytes for {} columns",
          sum.bytes(), cols);
   const Lease lease(*this, Take::kTurn);
-  const BackendBuffer packed = allocate(static_cast<std::size_t>(count) * sizeof(float));
-  run_elements(block::RoundSumOp{values_of<std::int64_t>(sum), std::ldexp(1.0, -exponent), values_of<float>(packed)}, 1, count,
-               lease.stream().get(), "round the Hessian");
-  return factor_packed(lease.stream(), packed, cols, options);
+  return factor_packed(lease.stream(), rounded(lease.stream(), sum, exponent), cols, options);
 }
 
 std::shared_ptr<const DeviceFactor> CudaBackend::on_device(CudaStream& stream, const Factor& factor) {

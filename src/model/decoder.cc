@@ -11,12 +11,11 @@
 namespace mpiquant {
 namespace {
 
-// Tokens per call where a product is only passed on (to the residual stream, to the gate), so that it never exists as a whole.
-constexpr std::int64_t kChunkTokens = 256;
-
+// Pieces of `chunk` tokens, where a product is only passed on (to the residual stream, to the gate), so that it never exists as a
+// whole.
 template <typename Body>
-void for_chunks(std::int64_t tokens, const Body& body) {
-  for (std::int64_t begin = 0; begin < tokens; begin += kChunkTokens) body(begin, std::min(tokens, begin + kChunkTokens));
+void for_chunks(std::int64_t tokens, std::int64_t chunk, const Body& body) {
+  for (std::int64_t begin = 0; begin < tokens; begin += chunk) body(begin, std::min(tokens, begin + chunk));
 }
 
 }  // namespace
@@ -95,8 +94,8 @@ void Decoder::gate(Stream& stream, const std::vector<LinearWeights>& linears, Un
   BackendBuffer gated = floats(unit.tokens, gate.rows);
   const Matrix out = gated.matrix(unit.tokens, gate.rows);
   backend_.linear(stream, unit.input_matrix(), gate.matrix(), gate.bias.data(), out);
-  const BackendBuffer buffer = floats(std::min(unit.tokens, kChunkTokens), up.rows);
-  for_chunks(unit.tokens, [&](std::int64_t begin, std::int64_t end) {
+  const BackendBuffer buffer = floats(std::min(unit.tokens, backend_.chunk_tokens()), up.rows);
+  for_chunks(unit.tokens, backend_.chunk_tokens(), [&](std::int64_t begin, std::int64_t end) {
     const Matrix part = buffer.matrix(end - begin, up.rows), rows = out.row_range(begin, end);
     backend_.linear(stream, unit.input_matrix().row_range(begin, end), up.matrix(), up.bias.data(), part);
     backend_.silu_gate(stream, rows, part, rows);
@@ -106,8 +105,8 @@ void Decoder::gate(Stream& stream, const std::vector<LinearWeights>& linears, Un
 }
 
 void Decoder::add_to_hidden(Stream& stream, const LinearWeights& linear, UnitState& unit) const {
-  const BackendBuffer buffer = floats(std::min(unit.tokens, kChunkTokens), linear.rows);
-  for_chunks(unit.tokens, [&](std::int64_t begin, std::int64_t end) {
+  const BackendBuffer buffer = floats(std::min(unit.tokens, backend_.chunk_tokens()), linear.rows);
+  for_chunks(unit.tokens, backend_.chunk_tokens(), [&](std::int64_t begin, std::int64_t end) {
     const Matrix part = buffer.matrix(end - begin, linear.rows);
     backend_.linear(stream, unit.input_matrix().row_range(begin, end), linear.matrix(), linear.bias.data(), part);
     backend_.add(stream, part, unit.hidden_matrix(spec_.hidden).row_range(begin, end));

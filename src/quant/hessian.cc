@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "src/base/error.h"
 
@@ -25,10 +26,14 @@ int hessian_exponent(float diagonal_max, std::int64_t units) {
   return std::min(50 - k, 60 - m - k);
 }
 
+Hessian rounded_hessian(std::vector<float> packed, std::int64_t cols, std::int64_t tokens) {
+  check(tokens > 0, ExitCode::kGate, "a Hessian saw no tokens (its linears would become zeros) use more calibration data");
+  return {cols, tokens, std::move(packed)};
+}
+
 Hessian canonical_hessian(std::span<const std::int64_t> sum, int exponent, std::int64_t cols, std::int64_t tokens) {
   expect(static_cast<std::int64_t>(sum.size()) == cols * (cols + 1) / 2, "{} sums for a Hessian of {} columns", sum.size(), cols);
-  check(tokens > 0, ExitCode::kGate, "a Hessian saw no tokens (its linears would become zeros) use more calibration data");
-  Hessian out{cols, tokens, std::vector<float>(sum.size())};
+  Hessian out = rounded_hessian(std::vector<float>(sum.size()), cols, tokens);
   // int64 to fp32 is the one rounding; a power of two keeps it exact but for values below the normal range.
   std::ranges::transform(sum, out.packed.begin(), [&](std::int64_t s) { return std::ldexp(static_cast<float>(s), -exponent); });
   return out;

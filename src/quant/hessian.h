@@ -21,7 +21,9 @@ inline constexpr std::int64_t kMaxUnitTokens = std::int64_t{1} << 22;
 // diagonal_max: of all units together (Backend::diagonal_max). Throws (gate error) when it is not finite.
 int hessian_exponent(float diagonal_max, std::int64_t units);
 
-// The sums in fp32, each rounded once to nearest even.
+// The sums in fp32, each rounded once to nearest even. Throws (gate error) without tokens.
 Hessian canonical_hessian(std::span<const std::int64_t> sum, int exponent, std::int64_t cols, std::int64_t tokens);
+// The same of sums that a backend has rounded.
+Hessian rounded_hessian(std::vector<float> packed, std::int64_t cols, std::int64_t tokens);
 
 }  // namespace mpiquant

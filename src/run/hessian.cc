@@ -28,7 +28,6 @@ void broadcast_factor(Communicator& comm, Factor& factor, std::int64_t cols, int
 Hessian shared_hessian(Job& job, std::span<const ConstMatrix> inputs, std::int64_t cols, std::int64_t total_units,
                        std::int64_t total_tokens, int owner, RankReport& report) {
   Communicator& group = *job.grid.group;
-  std::vector<std::int64_t> sum(static_cast<std::size_t>(cols * (cols + 1) / 2), 0);
   float largest = 0;
   timed_collectively(group, report, "hessian", [&] {
     std::vector<float> maxima(inputs.size(), 0);
@@ -38,12 +37,19 @@ Hessian shared_hessian(Job& job, std::span<const ConstMatrix> inputs, std::int64
     for (const float value : maxima) largest = std::max(largest, value);
   });
   const int exponent = hessian_exponent(max_over(group, largest), total_units);
-  timed_collectively(group, report, "hessian", [&] { job.backend.hessian_add(inputs, exponent, sum); });
+  BackendBuffer sum;
+  timed_collectively(group, report, "hessian", [&] {
+    sum = job.backend.hessian_zeros(cols);
+    job.backend.hessian_add_to(inputs, exponent, sum);
+  });
   const PhaseTimer timer(report, "reduce");
-  group.reduce_sum(std::span(sum), owner);
+  const std::span values(reinterpret_cast<std::int64_t*>(sum.data()), static_cast<std::size_t>(cols * (cols + 1) / 2));
+  group.start_reduce_sum(Buffer<std::int64_t>(values, sum.space()), owner).wait();
   Hessian hessian;
   collectively(group, [&] {
-    if (group.rank() == owner) hessian = canonical_hessian(sum, exponent, cols, total_tokens);
+    if (group.rank() != owner) return;
+    hessian = sum.space() == MemSpace::kHost ? canonical_hessian(values, exponent, cols, total_tokens)
+                                             : rounded_hessian(job.backend.hessian_rounded(sum, exponent), cols, total_tokens);
   });
   return hessian;
 }
@@ -58,6 +64,7 @@ Factor shared_factor(Job& job, Hessian hessian, std::int64_t cols, int owner, co
   hessian = {};
   factor.order = options.order;
   broadcast_factor(group, factor, cols, owner);
+  collectively(group, [&] { job.backend.make_resident(factor); });
   return factor;
 }
 
