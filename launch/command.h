@@ -29,6 +29,7 @@ std::span<const Command> commands();
 const Command& find_command(const std::string& name);
 
 void run_quantize(CommandContext& context);
+void run_plan(CommandContext& context);
 void run_calibrate(CommandContext& context);
 void run_evaluate(CommandContext& context);
 void run_list(CommandContext& context);
@@ -36,6 +37,7 @@ void run_completion(CommandContext& context);
 void run_man(CommandContext& context);
 
 CommandPage quantize_page();
+CommandPage plan_page();
 CommandPage calibrate_page();
 CommandPage evaluate_page();
 CommandPage list_page();

@@ -9,6 +9,7 @@ namespace {
 
 constexpr auto kCommands = std::to_array<Command>({
     {"quantize", "quantize a model and write repositories and GGUF files", &run_quantize, &quantize_page},
+    {"plan", "who would do what, memory, bytes and seconds, on this machine or another", &run_plan, &plan_page},
     {"calibrate", "tokenize calibration text once, into a store that quantize re-uses", &run_calibrate, &calibrate_page},
     {"evaluate", "perplexity of a model or output, and its distance from a reference", &run_evaluate, &evaluate_page},
     {"list", "what there is: methods, codecs, formats, architectures, recipes", &run_list, &list_page},
