@@ -28,11 +28,9 @@ struct Q8_0 {
   }
   // Half away from zero, as roundf.
   MQ_HD float rtn_code(float x, const Rounder& r) const {
+    constexpr std::uint32_t kHalf = 0x3effffffU;  // the largest float below 1/2: added to a half, the sum rounds up to a whole
     const float scaled = clamp(x * r.factor, -127, 127);
-    const auto whole = static_cast<std::int32_t>(scaled);
-    const float rest = scaled - static_cast<float>(whole);
-    const int away = static_cast<int>(rest >= 0.5F) - static_cast<int>(rest <= -0.5F);
-    return static_cast<float>(whole + away + 128);
+    return static_cast<float>(static_cast<std::int32_t>(scaled + bits_float((float_bits(scaled) & 0x80000000U) | kHalf)) + 128);
   }
 };
 

@@ -90,22 +90,25 @@ MQ_INLINE void round_group(const Grid& grid, const float* x, std::int64_t n, std
   out = params;
   error.scale_underflows += fitted.range < 0 ? 1 : 0;
   error.scale_overflows += fitted.range > 0 ? 1 : 0;
+  constexpr std::int64_t kStep = 2 * kLanes;
   std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    std::array<float, kLanes> q;
-    std::array<double, kLanes> e;
-    for (std::size_t l = 0; l < kLanes; ++l) q[l] = grid.rtn_code(x[i + static_cast<std::int64_t>(l)], rounder);
-    for (std::size_t l = 0; l < kLanes; ++l)
-      codes[i + static_cast<std::int64_t>(l)] = static_cast<std::uint8_t>(static_cast<std::int32_t>(q[l]));
-    for (std::size_t l = 0; l < kLanes; ++l)
-      e[l] = static_cast<double>(x[i + static_cast<std::int64_t>(l)]) - static_cast<double>(grid.value(q[l], params));
-    for (std::size_t l = 0; l < kLanes; ++l) loss[l] += e[l] * e[l];
+  for (; i + kStep <= n; i += kStep) {
+    const float* const from = x + i;
+    std::uint8_t* const to = codes + i;
+    std::array<float, kStep> q;
+    std::array<float, kStep> e;
+    for (std::size_t l = 0; l < kStep; ++l) q[l] = grid.rtn_code(from[l], rounder);
+    for (std::size_t l = 0; l < kStep; ++l) to[l] = static_cast<std::uint8_t>(static_cast<std::int32_t>(q[l]));
+    for (std::size_t l = 0; l < kStep; ++l) e[l] = from[l] - grid.value(q[l], params);
+    for (std::size_t l = 0; l < kStep; ++l) e[l] *= e[l];
+    for (std::size_t l = 0; l < kLanes; ++l) e[l] += e[l + kLanes];
+    for (std::size_t l = 0; l < kLanes; ++l) loss[l] += static_cast<double>(e[l]);
   }
   for (; i < n; ++i) {
     const float q = grid.rtn_code(x[i], rounder);
-    const double e = static_cast<double>(x[i]) - static_cast<double>(grid.value(q, params));
+    const float e = x[i] - grid.value(q, params);
     codes[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(q));
-    loss[static_cast<std::size_t>(i % kLanes)] += e * e;
+    loss[static_cast<std::size_t>(i % kLanes)] += static_cast<double>(e * e);
   }
 }
 

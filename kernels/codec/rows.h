@@ -12,7 +12,7 @@ bool all_finite(std::span<const float> x);
 
 // What became of a row.
 struct RowError {
-  double loss = 0;  // sum of squared errors
+  double loss = 0;  // sum of squared errors, each made in fp32
   std::int64_t scale_underflows = 0;
   std::int64_t scale_overflows = 0;
 };

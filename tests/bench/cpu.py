@@ -181,8 +181,9 @@ def round_to_nearest(given: argparse.Namespace) -> dict:
 
 
 def divergence(given: argparse.Namespace) -> dict:
-    for compute in ("f32", "bf16"):
-        calibrated(given, compute, 2, 1, keep=True)
+    made = {compute: calibrated(given, compute, 2, 1, keep=True) for compute in ("f32", "bf16")}
+    head = ["type", "seconds", "CPU seconds"]
+    table("Outputs compared below", head, [[compute, one["wall"], one["cpu"]] for compute, one in made.items()])
     score = [*MPIRUN, "-n", "2", given.program, "evaluate"]
     window = ["--text", given.text, "--window", "512", "--max-windows", "16", "--threads", "1", "--json", "--quiet"]
     rows, out = [], {}
