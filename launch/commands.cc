@@ -15,6 +15,7 @@ constexpr auto kCommands = std::to_array<Command>({
     {"inspect", "what a repository or GGUF file holds: types, bits, metadata, errors by layer", &run_inspect, &inspect_page},
     {"verify", "check an output: sums, headers, shapes, every tensor decodes; --against the original", &run_verify, &verify_page},
     {"report", "print a run's report.json as tables, write it as a page with plots", &run_report, &report_page},
+    {"fleet", "quantize and evaluate families of models, one job each, and keep a table", &run_fleet, &fleet_page},
     {"list", "what there is: methods, codecs, formats, architectures, recipes", &run_list, &list_page},
     {"completion", "print a script that completes commands and options in bash, zsh or fish", &run_completion, &completion_page},
     {"man", "print the manual page", &run_man, &man_page},

@@ -35,6 +35,11 @@ step() { # NAME COMMAND...
     [ -n "$signalled" ] || break
   done
   running=
+  # A death by signal, of a launcher that was told to end before it could pass that on too.
+  case $code in
+    [0-6] | 75) ;;
+    *) if [ -n "$stopped" ]; then code=75; else code=6; fi ;;
+  esac
   record_step "$folder" "$name" "$code" $((SECONDS - begun)) 1 ended
   [ "$code" -eq 0 ] || exit "$code"
 }

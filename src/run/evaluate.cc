@@ -16,6 +16,7 @@ constexpr std::int64_t kTileTokens = 64;  // logits are made for so many tokens 
 struct WindowScore {
   std::int64_t tokens = 0;
   double nll = 0;
+  double reference_nll = 0;
   double kl = 0;
   double kl_squared = 0;
   std::int64_t same_top = 0;
@@ -102,6 +103,7 @@ WindowScore score_window(Job& job, Stream& stream, const Scored& model, const Sc
       const std::span<const float> p = std::span<const float>(log_p).subspan(static_cast<std::size_t>(t - begin) * vocab, vocab);
       double kl = 0;
       for (std::size_t v = 0; v < vocab; ++v) kl += std::exp(static_cast<double>(p[v])) * static_cast<double>(p[v] - q[v]);
+      score.reference_nll -= static_cast<double>(p[static_cast<std::size_t>(ids[static_cast<std::size_t>(t) + 1])]);
       score.kl += kl;
       score.kl_squared += kl * kl;
       if (std::max_element(p.begin(), p.end()) - p.begin() == std::max_element(q.begin(), q.end()) - q.begin()) ++score.same_top;
@@ -115,6 +117,7 @@ Evaluation total(const std::vector<WindowScore>& scores, bool compared) {
   for (const WindowScore& score : scores) {
     sum.tokens += score.tokens;
     sum.nll += score.nll;
+    sum.reference_nll += score.reference_nll;
     sum.kl += score.kl;
     sum.kl_squared += score.kl_squared;
     sum.same_top += score.same_top;
@@ -126,6 +129,7 @@ Evaluation total(const std::vector<WindowScore>& scores, bool compared) {
   out.perplexity = std::exp(out.nll);
   out.compared = compared;
   if (!compared) return out;
+  out.reference_perplexity = std::exp(sum.reference_nll / n);
   out.kl_divergence = sum.kl / n;
   const double variance = std::max(0.0, sum.kl_squared / n - out.kl_divergence * out.kl_divergence);
   out.kl_standard_error = std::sqrt(variance / n);
@@ -138,6 +142,7 @@ Evaluation total(const std::vector<WindowScore>& scores, bool compared) {
 Json Evaluation::to_json() const {
   Json out{{"perplexity", perplexity}, {"tokens", tokens}, {"nll", nll}};
   if (compared) {
+    out["reference_perplexity"] = reference_perplexity;
     out["kl_divergence"] = kl_divergence;
     out["kl_standard_error"] = kl_standard_error;
     out["top1_agreement"] = top1_agreement;

@@ -24,6 +24,7 @@ struct Evaluation {
   double perplexity = 0;
   // With a reference:
   bool compared = false;
+  double reference_perplexity = 0;
   double kl_divergence = 0;      // mean KL(reference || model), nats
   double kl_standard_error = 0;  // of that mean
   double top1_agreement = 0;     // share of tokens whose likeliest next token is the same
