@@ -14,6 +14,7 @@
 #include "src/plan/simulate.h"
 #include "src/quant/method.h"
 #include "src/run/measure.h"
+#include "src/run/node_memory.h"
 #include "src/run/run_facts.h"
 
 namespace mpiquant {

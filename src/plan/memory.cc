@@ -12,7 +12,9 @@ constexpr std::int64_t kFloat = 4, kHalf = 2, kDouble = 8, kSum = 8;
 constexpr std::int64_t kMiB = 1 << 20;
 constexpr std::int64_t kFactorTile = 128;
 // Resident without any model: program, MPI, HDF5 and BLAS code, tokenizer; and per thread its stack and BLAS packing area.
-constexpr std::int64_t kProgramBytes = 32 * kMiB;
+constexpr std::int64_t kProgramBytes = 36 * kMiB;
+// The same that calibration adds: text and tokens, HDF5's caches, small buffers that are kept for later.
+constexpr std::int64_t kCalibrationBytes = 12 * kMiB;
 constexpr std::int64_t kThreadBytes = 2 * kMiB;
 
 std::int64_t share_of(std::int64_t experts, int replicas) { return (experts + replicas - 1) / replicas; }
@@ -20,7 +22,7 @@ std::int64_t share_of(std::int64_t experts, int replicas) { return (experts + re
 class Peak {
  public:
   explicit Peak(const MemoryInput& input) : in_(input), threads_(input.accelerated ? 1 : input.threads) {
-    base_.program = kProgramBytes + in_.threads * kThreadBytes;
+    base_.program = kProgramBytes + in_.threads * kThreadBytes + (in_.all_tokens > 0 ? kCalibrationBytes : 0);
     const std::int64_t copies = in_.true_sequential ? 1 : 2;
     base_.hidden = kFloat * in_.tokens * in_.shape.hidden * copies;
   }
@@ -32,6 +34,7 @@ class Peak {
       const LayerShape& layer = in_.shape.layers[l];
       base_.weights = in_.resident ? resident : weight_bytes(layer);
       for (const BlockShape& block : layer.blocks) visit(block);
+      snapshot(layer);
     }
     if (in_.head) {
       const BlockShape head{"head", in_.shape.hidden, {in_.shape.vocab}};
@@ -47,6 +50,16 @@ class Peak {
     for (const BlockShape& block : layer.blocks)
       count += block.weights() / block.experts * (block.routed() ? share_of(block.experts, in_.replicas) : 1);
     return count * (in_.accelerated ? kHalf : kFloat);
+  }
+
+  // Hidden states on their way into the checkpoint, while the buffers of the layer's inputs wait to be used again.
+  void snapshot(const LayerShape& layer) {
+    std::int64_t widest = 0;
+    for (const BlockShape& block : layer.blocks) widest = std::max(widest, block.cols * block.chosen);
+    MemoryUse use = base_;
+    use.hidden += kFloat * in_.tokens * in_.shape.hidden;
+    use.inputs = kFloat * in_.tokens * widest;
+    consider(use);
   }
 
   void consider(const MemoryUse& use) {

@@ -6,8 +6,8 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "io/container.h"
@@ -16,6 +16,7 @@
 #include "src/base/hash.h"
 #include "src/plan/cost.h"
 #include "src/quant/method.h"
+#include "src/run/node_memory.h"
 
 namespace mpiquant {
 namespace {
@@ -291,14 +292,6 @@ class Meter {
   Machine machine_;
 };
 
-// A number in a file of the system; nothing when there is none, or it says "max".
-std::optional<double> number_in(const std::string& path) {
-  std::ifstream file(path);
-  double value = 0;
-  if (file >> value) return value;
-  return std::nullopt;
-}
-
 }  // namespace
 
 Machine measure_machine(Job& job, Backend* bf16, int threads, const std::string& scratch) {
@@ -307,39 +300,6 @@ Machine measure_machine(Job& job, Backend* bf16, int threads, const std::string&
   machine.ranks = job.world.size();
   machine.node_memory = available_memory();
   return machine;
-}
-
-double available_memory() {
-  double bytes = 1e18;
-  std::ifstream info("/proc/meminfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("MemAvailable:")) bytes = std::stod(line.substr(line.find(':') + 1)) * 1024;  // counted in KiB
-  // The limit of the control group that the process is in, or of one of its parents as a container sees them.
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    const bool unified = line.starts_with("0::");
-    if (!unified && line.find(":memory:") == std::string::npos) continue;
-    const std::string root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-    const char* limit_name = unified ? "/memory.max" : "/memory.limit_in_bytes";
-    const char* used_name = unified ? "/memory.current" : "/memory.usage_in_bytes";
-    for (fs::path at = line.substr(line.rfind(':') + 1);; at = at.parent_path()) {
-      const std::string folder = root + (at == "/" ? "" : at.string());
-      const auto limit = number_in(folder + limit_name), used = number_in(folder + used_name);
-      if (limit && used) {
-        // Page cache counts as used but is given back.
-        double cache = 0;
-        std::ifstream stat(folder + "/memory.stat");
-        for (std::string key; stat >> key;) {
-          double value = 0;
-          stat >> value;
-          if (key == "inactive_file" || key == "active_file") cache += value;
-        }
-        bytes = std::min(bytes, std::max(0.0, *limit - std::max(0.0, *used - cache)));
-      }
-      if (at == "/" || at.empty()) break;
-    }
-  }
-  return bytes;
 }
 
 }  // namespace mpiquant

@@ -12,8 +12,4 @@ namespace mpiquant {
 // view of the slowest rank. bf16: a backend with products in bf16, or null.
 Machine measure_machine(Job& job, Backend* bf16, int threads, const std::string& scratch);
 
-// Bytes of memory that this process may still take: the least of what the system has available and the limits of its control
-// groups.
-double available_memory();
-
 }  // namespace mpiquant

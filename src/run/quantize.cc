@@ -15,6 +15,7 @@
 #include "src/run/gates.h"
 #include "src/run/identity.h"
 #include "src/run/model_input.h"
+#include "src/run/node_memory.h"
 #include "src/run/publish_run.h"
 #include "src/run/run_facts.h"
 #include "src/run/run_state.h"
@@ -206,6 +207,7 @@ Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& mod
                            {"kernel set", job.backend.identity()},
                            {"plan", xxh3_hex(to_json(*run.plan).dump())},
                            {"calibration", xxh3_hex(request.calibration.record.dump())}});
+  check_memory(job, *run.plan);
   return run;
 }
 
