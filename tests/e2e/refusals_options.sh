@@ -14,7 +14,7 @@ unset DNNL_MAX_CPU_ISA ONEDNN_MAX_CPU_ISA
 refused "impossible group" 2 '512' '--group-size 256' "${quantize[@]}" --group-size 512
 refused "no group at all" 2 'group' 'positive|-1' "${quantize[@]}" --group-size 0
 refused "unknown format" 2 'onnx' 'gptq' "${quantize[@]}" --format onnx
-refused "dynamic order without g_idx" 2 'dynamic' 'static|gptq' "${quantize[@]}" --format gguf:q4_0 --act-order dynamic
+refused "dynamic order without g_idx" 2 'groups in activation order' 'use --act-order static' "${quantize[@]}" --format gguf:q4_0 --act-order dynamic
 refused "stages that do not divide the ranks" 2 'stages' '--stages|stages' "${quantize[@]}" --schedule staged --stages 3
 refused "both forms of a switch" 2 'contradict' 'keep one' "${quantize[@]}" --sym --no-sym
 refused "no output" 2 '--output is missing' '--help' quantize "$folder/model" --calibration "$text"
