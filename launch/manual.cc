@@ -43,7 +43,7 @@ std::string option_entry(const OptionInfo& option) {
   if (option.takes_value) spelled += fmt::format(" \\fI{}\\fR", literal(option.value.placeholder));
   std::string help = option.help;
   // Names of recipes are files, so they do not belong to a page of this program.
-  if (!option.value.choices.empty() && option.value.completion == Completion::kNone)
+  if (!names_choices(option) && option.value.completion == Completion::kNone)
     help += fmt::format("; one of {}", fmt::join(option.value.choices, ", "));
   if (!option.value.fallback.empty()) help += fmt::format(" (default: {})", option.value.fallback);
   return fmt::format(".TP\n{}\n{}\n", spelled, literal(wrap(help, 120, 0)));

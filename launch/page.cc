@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "src/base/error.h"
 
 namespace mpiquant {
@@ -23,7 +25,7 @@ std::string spelled(const OptionInfo& option) {
 std::string explained(const OptionInfo& option) {
   std::string text = option.help;
   std::string more;
-  if (!option.value.choices.empty()) more = fmt::format("{}", fmt::join(option.value.choices, ", "));
+  if (!names_choices(option)) more = fmt::format("{}", fmt::join(option.value.choices, ", "));
   if (!option.value.fallback.empty()) more += fmt::format("{}default: {}", more.empty() ? "" : "; ", option.value.fallback);
   if (!more.empty()) text += fmt::format(" ({})", more);
   return text;
@@ -42,6 +44,11 @@ std::string indented(const std::string& lines) {
 }
 
 }  // namespace
+
+bool names_choices(const OptionInfo& option) {
+  return std::ranges::all_of(option.value.choices,
+                             [&](const std::string& choice) { return option.help.find(choice) != std::string::npos; });
+}
 
 options::options_description CommandPage::all() const {
   options::options_description out;

@@ -37,6 +37,9 @@ struct ExitRow {
 };
 std::vector<ExitRow> exit_rows();
 
+// True if the help of an option speaks of all its choices, or it has none: they need not be listed again.
+bool names_choices(const OptionInfo& option);
+
 // Words broken into lines of at most `width` columns, those after the first indented; paragraphs stay apart.
 std::string wrap(std::string_view text, std::size_t width, std::size_t indent);
 

@@ -33,9 +33,10 @@ class Reader {
     each(root, "", [&](const std::string& key, const YAML::Node& name, const YAML::Node& value) {
       if (key == kVersion) {
         versioned = true;
-        if (scalar(value, key) != "1") refuse(value, "version {} is unknown (this program reads version 1)", value.Scalar());
+        if (scalar(value, key, name) != "1")
+          refuse(value, "version {} is unknown (this program reads version 1)", value.Scalar());
       } else if (key == kDescription) {
-        choices_.description = scalar(value, key);
+        choices_.description = scalar(value, key, name);
       } else if (key == kTransforms) {
         no_transforms(value);
       } else if (key == kRules) {
@@ -87,8 +88,9 @@ class Reader {
     }
   }
 
-  const std::string& scalar(const YAML::Node& node, const std::string& name) const {
-    if (node.IsNull()) refuse(node, "{} has no value (an empty one could mean anything) give one or remove the key", name);
+  // key: where a missing value is looked for; YAML puts it where the next thing begins.
+  const std::string& scalar(const YAML::Node& node, const std::string& name, const YAML::Node& key) const {
+    if (node.IsNull()) refuse(key, "{} has no value (an empty one could mean anything) give one or remove the key", name);
     if (!node.IsScalar()) refuse(node, "{} is one value, not a list or mapping (see docs/recipes.md)", name);
     // "?" is a plain scalar and "!" a quoted one; any other tag was written down.
     if (!node.Tag().empty() && node.Tag() != "?" && node.Tag() != "!")
@@ -135,9 +137,9 @@ class Reader {
     if (field == nullptr) refuse_key(section, key, name);
     FieldText given{field->path(), {}};
     if (field->kind == FieldKind::kList && value.IsSequence()) {
-      for (const YAML::Node& item : value) given.texts.push_back(scalar(item, given.name));
+      for (const YAML::Node& item : value) given.texts.push_back(scalar(item, given.name, item));
     } else {
-      given.texts.push_back(scalar(value, given.name));
+      given.texts.push_back(scalar(value, given.name, name));
     }
     at(value, [&] { field->set(choices_, given); });
   }
@@ -161,7 +163,7 @@ class Reader {
     Rule rule{.pattern = "", .dense = false, .bits = {}, .group_size = {}, .symmetric = {}};
     each(item, "rules", [&](const std::string& key, const YAML::Node& name, const YAML::Node& given) {
       known_key(name, "a rule", key, kKeys);
-      const std::string& text = scalar(given, "rules." + key);
+      const std::string& text = scalar(given, "rules." + key, name);
       // Values of a rule are read as those of the whole recipe.
       RunChoices one;
       const auto as_field = [&](std::string_view field) {
@@ -185,7 +187,7 @@ class Reader {
   void read_outputs(const YAML::Node& value) {
     if (!value.IsSequence()) refuse(value, "outputs is a list (each entry is an output) give a list, as [gptq, \"gguf:q4_0\"]");
     Strings formats;
-    for (const YAML::Node& item : value) formats.push_back(item.IsMap() ? read_output(item) : scalar(item, "outputs"));
+    for (const YAML::Node& item : value) formats.push_back(item.IsMap() ? read_output(item) : scalar(item, "outputs", item));
     at(value, [&] { find_recipe_field("", kOutputs)->set(choices_, {std::string(kOutputs), formats}); });
   }
 
@@ -199,7 +201,7 @@ class Reader {
         refuse(name,
                "an output has rules of its own (in this version all outputs of a run share the rules, as they share the codes) "
                "move them to the recipe's rules, or make this output by a run of its own");
-      (key == "container" ? container : codec) = scalar(given, "outputs." + key);
+      (key == "container" ? container : codec) = scalar(given, "outputs." + key, name);
     });
     if (container.empty()) refuse(item, "an output has no container (it says how tensors are filed) give one, as gptq");
     return codec.empty() ? container : container + ":" + codec;
