@@ -51,6 +51,7 @@ wait_for() { # SECONDS COMMAND...
   done
 }
 
+# cred_expire: a requeued job waits so many seconds before it may start again.
 write_configuration() {
   local user host memory
   user=$(id -un)
@@ -63,7 +64,7 @@ SlurmctldPort=$port
 SlurmUser=$user
 SlurmdUser=$user
 AuthType=auth/munge
-AuthInfo=socket=$dir/munge/socket
+AuthInfo=socket=$dir/munge/socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation=$dir/state
 SlurmctldPidFile=$dir/slurmctld.pid

@@ -85,8 +85,9 @@ run() {
 finish() {
   local word=ended state
   if [ "$code" -eq 75 ] || [ "$code" -eq 6 ]; then
-    state=$(scontrol show job -o "${SLURM_JOB_ID:-0}" 2>/dev/null | sed -n 's/.* JobState=\([A-Z_]*\).*/\1/p')
-    if [ "$state" = CANCELLED ]; then
+    # A job that is on its way out is shown as COMPLETING, whether it was cancelled or its time was over; the reason tells.
+    state=$(scontrol show job -o "${SLURM_JOB_ID:-0}" 2>/dev/null | sed -n 's/.* JobState=\([A-Z_]*\) Reason=\([^ ]*\).*/\1 \2/p')
+    if [ -n "$state" ] && [[ $state != RUNNING* ]] && [[ $state != *TimeLimit ]]; then
       echo "$job_script: cancelled; submit it again to resume" >&2
       word=cancelled
     elif [ "$restarts" -lt "${MPIQUANT_MAX_RESTARTS:-5}" ]; then

@@ -17,12 +17,14 @@ void append(std::vector<std::string>& words, const FleetOptions& options) {
 
 }  // namespace
 
-std::vector<std::string> quantize_arguments(const FleetJob& job) {
+std::vector<std::string> quantize_arguments(const Attempt& attempt) {
+  const FleetJob& job = attempt.job;
   std::vector<std::string> words = {"quantize", job.model};
   if (!job.settings.config.empty()) words.push_back("--config=" + job.settings.config);
   append(words, job.settings.options);
-  // The fleet has made sure that what it replaces is its own.
-  words.insert(words.end(), {"--output=" + job.output, "--force"});
+  words.insert(words.end(), {"--output=" + job.output, "--work-dir=" + attempt.folder + "/work"});
+  // Not always: it would also break the lease of a run that is alive.
+  if (attempt.replace) words.emplace_back("--force");
   return words;
 }
 

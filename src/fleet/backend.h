@@ -25,6 +25,7 @@ struct Attempt {
   std::string tag;     // tells it from all others
   int number = 1;
   bool quantized = false;
+  bool replace = false;  // there is an output, made by this fleet
 
   std::string log(const std::string& step) const { return folder + "/" + step + "-" + std::to_string(number) + ".log"; }
 };
@@ -62,8 +63,9 @@ class FleetBackend {
 std::unique_ptr<FleetBackend> make_local_backend(FleetTools tools, int limit);
 std::unique_ptr<FleetBackend> make_slurm_backend(FleetTools tools, int limit);
 
-// Arguments of quantize and evaluate for a job, after the program's name.
-std::vector<std::string> quantize_arguments(const FleetJob& job);
+// Arguments of quantize and evaluate for a job, after the program's name. Checkpoints lie in the attempt's folder, so that a
+// changed job does not find those of another recipe.
+std::vector<std::string> quantize_arguments(const Attempt& attempt);
 std::vector<std::string> evaluate_arguments(const FleetJob& job);
 
 }  // namespace mpiquant

@@ -22,7 +22,7 @@ class LocalBackend final : public FleetBackend {
   double poll_seconds() const override { return 0.5; }
 
   std::vector<Words> commands(const Attempt& attempt) const override {
-    std::vector<Words> out = {local(attempt.job, quantize_arguments(attempt.job))};
+    std::vector<Words> out = {local(attempt.job, quantize_arguments(attempt))};
     if (attempt.job.settings.evaluate) {
       Words words = {tools_.home + "/launch/evaluate_outputs.sh", attempt.folder + "/results", attempt.job.output};
       const Words evaluate = local(attempt.job, evaluate_arguments(attempt.job));

@@ -38,7 +38,7 @@ class SlurmBackend final : public FleetBackend {
 
   std::vector<Words> commands(const Attempt& attempt) const override {
     Words quantize = batch(attempt, "quantize");
-    const Words arguments = quantize_arguments(attempt.job);
+    const Words arguments = quantize_arguments(attempt);
     quantize.insert(quantize.end(), arguments.begin() + 1, arguments.end());
     if (!attempt.job.settings.evaluate) return {quantize};
     Words evaluate = batch(attempt, "evaluate");

@@ -278,8 +278,10 @@ std::string job_folder(const FleetSpec& spec, const FleetJob& job) { return spec
 Attempt attempt_of(const FleetSpec& spec, const FleetJob& job, const FleetRecord& record) {
   constexpr std::size_t kShort = 12;
   const std::string key = record.key.substr(0, kShort);
-  return {job, job_folder(spec, job) + "/" + key, fmt::format("mpiquant-fleet:{}:{}:{}", job.name(), key, record.attempts),
-          record.attempts};
+  Attempt attempt{job, job_folder(spec, job) + "/" + key,
+                  fmt::format("mpiquant-fleet:{}:{}:{}", job.name(), key, record.attempts), record.attempts};
+  attempt.replace = path_kind(job.output) != PathKind::kNothing;
+  return attempt;
 }
 
 std::vector<FleetJobView> view_fleet(const FleetSpec& spec) {

@@ -74,9 +74,18 @@ TEST(FleetSpec, LaysSettingsOverEachOther) {
   EXPECT_EQ(large.ranks, 4);
   EXPECT_EQ(large.gates.max_kl, 0.5);
   EXPECT_DOUBLE_EQ(*large.gates.max_perplexity_rise, 0.05);
-  EXPECT_THAT(quantize_arguments(job(spec, "tiny-large-int2")),
-              ElementsAre("quantize", "org/large", "--bits=2", "--group-size=128", "--mse",
-                          "--output=" + folder.path("out/tiny-large/int2"), "--force"));
+  Attempt attempt{job(spec, "tiny-large-int2"), "state/key", "tag"};
+  std::vector<std::string> wanted = {"quantize",
+                                     "org/large",
+                                     "--bits=2",
+                                     "--group-size=128",
+                                     "--mse",
+                                     "--output=" + folder.path("out/tiny-large/int2"),
+                                     "--work-dir=state/key/work"};
+  EXPECT_EQ(quantize_arguments(attempt), wanted);
+  attempt.replace = true;
+  wanted.emplace_back("--force");
+  EXPECT_EQ(quantize_arguments(attempt), wanted);
   EXPECT_THAT(evaluate_arguments(job(spec, "tiny-large-int2")), Contains("--text=" + folder.path("test.txt")));
 }
 
