@@ -19,6 +19,7 @@ class CpuBackend final : public Backend {
   MemSpace space() const override { return MemSpace::kHost; }
   std::string identity() const override;
   BackendBuffer allocate(std::size_t bytes) override;
+  std::int64_t chunk_tokens() const override { return matmul_->chunk_tokens(); }
   void for_each(std::int64_t count, const std::function<void(Stream&, std::int64_t)>& body) override;
 
   void upload(Stream&, std::span<const float> host, Matrix out) override;

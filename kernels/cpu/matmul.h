@@ -20,6 +20,8 @@ class MatMul {
   virtual ~MatMul() = default;
   virtual std::string identity() const = 0;
   virtual Operand operand(ConstMatrix x) const = 0;
+  // See Backend::chunk_tokens.
+  virtual std::int64_t chunk_tokens() const = 0;
   // y [M, N] = x [M, K] · w [N, K]ᵀ, none of them 0.
   virtual void by_transpose(const Operand& x, const Operand& w, Matrix y) const = 0;
   // y [M, N] = columns [first, first + M) of x [T, K], transposed, by columns [second, second + N) of it.

@@ -47,6 +47,8 @@ class OneDnn final : public MatMul {
     return out;
   }
 
+  std::int64_t chunk_tokens() const override { return 1024; }  // each product rounds its weights
+
   void by_transpose(const Operand& x, const Operand& w, Matrix y) const override {
     const std::int64_t k = x.matrix.cols;
     multiply({values(x), k, 1}, {values(w), 1, k}, k, y);

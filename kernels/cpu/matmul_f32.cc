@@ -12,6 +12,7 @@ class OpenBlas final : public MatMul {
  public:
   std::string identity() const override { return "f32 products"; }  // the backend's identity names OpenBLAS
   Operand operand(ConstMatrix x) const override { return {x, {}}; }
+  std::int64_t chunk_tokens() const override { return 256; }
 
   void by_transpose(const Operand& x, const Operand& w, Matrix y) const override {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, size(y.rows), size(y.cols), size(x.matrix.cols), 1.0F, x.matrix.data,
