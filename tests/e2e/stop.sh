@@ -29,9 +29,17 @@ line() {  # WORDS LOG
 
 (quantize 2 one) 2>"$folder/one.log" & job=$!
 line "layer 1 of" "$folder/one.log"
-if (quantize 2 one) 2>"$folder/second.log"; then fail "two jobs on one output"; fi
+# The job stands still while another tries its output, and a stop is asked for.
+ranks=$(pgrep -f "^$program quantize .*$folder/one")
+[ "$(wc -w <<<"$ranks")" = 2 ] || fail "the ranks are not found: $ranks"
+# shellcheck disable=SC2086
+kill -STOP $ranks
+if (quantize 1 one) 2>"$folder/second.log"; then fail "two jobs on one output"; fi
+# shellcheck disable=SC2086
+kill -USR2 $ranks
+# shellcheck disable=SC2086
+kill -CONT $ranks
 grep -q "another job works on this output: process [0-9]* on" "$folder/second.log" || fail "the second job was not told why"
-kill -USR2 "$job"
 code=0; wait "$job" || code=$?
 [ $code = 75 ] || fail "USR2 gave code $code"
 [ ! -e "$folder/one" ] || fail "an output under its final name"
