@@ -96,8 +96,8 @@ struct SweepBlock {
     block.phase([&](int thread, Private&) {
       for (std::int64_t j = 0; j < width; ++j) {
         if (first_row + thread < rows) tile[j * kThreads + thread] = panel[(begin + j) * ldp + first_row + thread];
-        const float* row = upper + strict_row(begin + j, cols);
-        for (std::int64_t i = j + 1 + thread; i < width; i += kThreads) factors[j * width + i] = row[begin + i];
+        for (std::int64_t i = j + 1 + thread; i < width; i += kThreads)
+          factors[j * width + i] = upper[strict_row(begin + j, cols) + begin + i];
       }
     });
     block.phase([&](int thread, Private&) {

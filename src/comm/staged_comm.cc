@@ -37,7 +37,7 @@ class StagedComm final : public Communicator {
   }
   // Waits for the operation; then what arrived in `stand` goes to `out` on the device. `also` is kept until then.
   State finish(Pending pending, const Stand& stand, std::span<std::byte> out, std::shared_ptr<std::byte> also = nullptr) const {
-    return std::make_shared<Forwarded>(std::move(pending), [this, stand, out, also] {
+    return std::make_shared<Forwarded>(std::move(pending), [this, stand, out, also = std::move(also)] {
       if (stand.staged() && !out.empty()) device_.to_device(stand.data, out);
     });
   }

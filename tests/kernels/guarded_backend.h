@@ -2,6 +2,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <cmath>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -87,6 +89,24 @@ class GuardedBackend final : public Backend {
   Factor factor(std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) override {
     return inner_->factor(hessian, cols, options);
   }
+  BackendBuffer hessian_zeros(std::int64_t cols) override {
+    BackendBuffer sum = allocate(static_cast<std::size_t>(cols * (cols + 1) / 2) * sizeof(std::int64_t));
+    run({floats(sum)}, [&] { std::fill_n(sum.data(), sum.bytes(), std::byte{}); });
+    return sum;
+  }
+  void hessian_add_to(std::span<const ConstMatrix> units, int exponent, const BackendBuffer& sum) override {
+    run({floats(sum)}, [&] { hessian_add(units, exponent, sums(sum)); });
+  }
+  Factor factor_sum(const BackendBuffer& sum, int exponent, std::int64_t cols, const FactorOptions& options) override {
+    return factor(hessian_rounded(sum, exponent), cols, options);
+  }
+  std::vector<float> hessian_rounded(const BackendBuffer& sum, int exponent) override {
+    std::vector<float> out;
+    run({floats(sum)}, [&] {
+      for (const std::int64_t value : sums(sum)) out.push_back(std::ldexp(static_cast<float>(value), -exponent));
+    });
+    return out;
+  }
   EncodedRows sweep(Stream& s, const SweepTask& task) override {
     EncodedRows out;
     run({task.weight.data}, [&] { out = inner_->sweep(s, {in(task.weight), task.factor, task.codec}); });
@@ -111,6 +131,11 @@ class GuardedBackend final : public Backend {
     std::mutex mutex;
     std::map<const std::byte*, Region> by_start;
   };
+
+  static const float* floats(const BackendBuffer& buffer) { return reinterpret_cast<const float*>(buffer.data()); }
+  static std::span<std::int64_t> sums(const BackendBuffer& buffer) {
+    return {reinterpret_cast<std::int64_t*>(buffer.data()), buffer.bytes() / sizeof(std::int64_t)};
+  }
 
   template <typename T>
   static BasicMatrix<T> in(BasicMatrix<T> x) {
