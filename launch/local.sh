@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Runs mpiquant on the ranks of one machine with mpirun.
 #
-# usage: launch/local.sh [--ranks N] [--threads T] [--bind cores|numa|none] COMMAND [ARGUMENTS]
+# usage: launch/local.sh [--ranks N] [--threads T] [--bind cores|numa|gpu|none] COMMAND [ARGUMENTS]
 #        launch/local.sh --ranks 4 quantize MODEL --output DIR --format gptq
 #
-#   --ranks N      processes (default: one for each NUMA node)
+#   --ranks N      processes (default: one for each GPU, else one for each NUMA node)
 #   --threads T    threads of each rank (default: its share of the cores)
 #   --bind WHAT    cores: each rank gets T cores of its own, neighbours first; numa: each rank may use one NUMA node;
-#                  none: the system decides (default: cores where ranks × threads fit, else none)
+#                  gpu: the program itself binds each rank to the processors beside its GPU; none: the system decides
+#                  (default: gpu where there are GPUs, else cores where ranks × threads fit, else none)
 #
 # MPIQUANT_BIN names another program than build/bin/mpiquant. Returns the program's exit code (0 to 6, 75); a death by signal and
 # any other code become 6 (the environment failed, can be resumed). SIGTERM and SIGUSR2 reach the ranks as SIGUSR2, which asks
@@ -24,7 +25,9 @@ numa_nodes=$(lscpu -p=NODE 2>/dev/null | grep -v '^#' | sort -u | wc -l)
 cores=$(lscpu -p=CORE,SOCKET 2>/dev/null | grep -v '^#' | sort -u | wc -l)
 allowed=$(nproc)
 if [ "$cores" -lt 1 ] || [ "$cores" -gt "$allowed" ]; then cores=$allowed; fi
-ranks=$((numa_nodes > 0 ? numa_nodes : 1))
+gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')
+if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then gpus=$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -cE '^[0-9A-Z]'); fi
+ranks=$((gpus > 0 ? gpus : numa_nodes > 0 ? numa_nodes : 1))
 threads=
 bind=
 while [ $# -gt 0 ]; do
@@ -36,8 +39,8 @@ while [ $# -gt 0 ]; do
       ;;
     --bind)
       case ${2:-} in
-        cores | numa | none) bind=$2 ;;
-        *) usage_error "--bind takes cores, numa or none" ;;
+        cores | numa | gpu | none) bind=$2 ;;
+        *) usage_error "--bind takes cores, numa, gpu or none" ;;
       esac
       shift 2
       ;;
@@ -60,13 +63,13 @@ command -v mpirun >/dev/null || usage_error "mpirun was not found (install Open 
 
 if [ -z "$threads" ]; then threads=$((cores / ranks > 0 ? cores / ranks : 1)); fi
 if [ -z "$bind" ]; then
-  if [ $((ranks * threads)) -le "$cores" ]; then bind=cores; else bind=none; fi
+  if [ "$gpus" -gt 0 ]; then bind=gpu; elif [ $((ranks * threads)) -le "$cores" ]; then bind=cores; else bind=none; fi
 fi
 options=(-n "$ranks")
 case $bind in
   cores) options+=(--map-by "slot:PE=$threads" --bind-to core) ;;
   numa) options+=(--map-by numa --bind-to numa --oversubscribe) ;;
-  none) options+=(--bind-to none --oversubscribe) ;;
+  gpu | none) options+=(--bind-to none --oversubscribe) ;;
 esac
 if [ "$(id -u)" -eq 0 ]; then options+=(--allow-run-as-root); fi
 export OMP_NUM_THREADS=$threads

@@ -29,6 +29,16 @@ done
 "$local_sh" --ranks 3 --threads 1 threads >"$output" 2>&1
 expect "threads" "3" "$(grep -c 'threads 1$' "$output")"
 
+# One rank for each GPU; those that are visible, if the environment says so.
+tools=$(mktemp -d)
+trap 'rm -rf "$output" "$tools"' EXIT
+printf '#!/bin/sh\nprintf "GPU %%s: H200 (UUID: GPU-x)\\n" 0 1 2\n' >"$tools/nvidia-smi"
+chmod +x "$tools/nvidia-smi"
+PATH=$tools:$PATH "$local_sh" --threads 1 threads >"$output" 2>&1
+expect "a rank for each GPU" "3" "$(grep -c 'threads 1$' "$output")"
+CUDA_VISIBLE_DEVICES=0,2 PATH=$tools:$PATH "$local_sh" --threads 1 threads >"$output" 2>&1
+expect "a rank for each visible GPU" "2" "$(grep -c 'threads 1$' "$output")"
+
 "$local_sh" --ranks 2 wait 60 >"$output" 2>&1 &
 job=$!
 for ((i = 0; i < 300; ++i)); do
