@@ -2,22 +2,37 @@
 # Checks the GPU backend on a machine with an NVIDIA GPU; every step ends within ten minutes and leaves its log under OUT.
 # usage: scripts/gpu_check.sh STEP OUT [PROGRAMS]
 #   build      builds the programs for this GPU (needs the packages of scripts/dependencies.sh --tests and a CUDA toolkit)
-#   pack       builds for the H100 and H200 on a machine without GPU and collects programs and libraries in OUT: give that folder as PROGRAMS
-#              on a GPU machine without those packages
+#   pack       builds for the H100 and H200 on a machine without GPU and puts programs and libraries into OUT/programs.tar.xz: give that file
+#              as PROGRAMS on a GPU machine without those packages
 #   tests      the tests labelled gpu, the ones with several ranks if there is an mpirun
 #   sanitize   compute-sanitizer's memcheck, racecheck and initcheck on the kernels' tests
 #   compare    tiny-llama on CPU and GPU: divergence from the original, the same bytes on 1, 2 and 4 ranks
 #   kernels    rates of the kernels at the shapes of Llama-3-8B
-#   model      a random model of Llama-3-8B's shape (LAYERS of it, default 32; SCRATCH is where its 25 GB go, default OUT)
+#   model      a random model of Llama-3-8B's shape (LAYERS of it, default 32), 25 GB in SCRATCH
 #   all        tests, sanitize, compare, kernels, model
+# SCRATCH is a folder for models and outputs (default: a new one in TMPDIR). All logs are in OUT/logs.tar.gz, too.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
-[ $# -ge 2 ] || { sed -n '2,14p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,15p' "$0" >&2; exit 2; }
 step=$1 out=$2 programs=${3:-build-cuda/bin}
 mkdir -p "$out" || exit 2
+scratch=${SCRATCH:-$(mktemp -d)}
 targets=(mpiquant test_gpu test_gpu_dist bench_gpu)
 limit=590  # seconds of a step
-export LD_LIBRARY_PATH=$programs/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export MPIQUANT_HOME=${MPIQUANT_HOME:-$PWD}
+if [ -f "$programs" ]; then
+  mkdir -p "$scratch/programs" && tar -xf "$programs" -C "$scratch/programs" || exit 2
+  programs=$scratch/programs
+fi
+# Libraries of CUDA and NCCL are the machine's own: of the toolkit, or of Python's packages.
+libraries=$programs/lib
+packages=$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' 2>/dev/null)
+for name in libcudart.so libcublasLt.so libcusolver.so libcusparse.so libnvJitLink.so libnccl.so; do
+  ldconfig -p | grep -q "$name" && continue
+  found=$(find -L /usr/local/cuda/lib64 "$packages/nvidia" -name "$name.*" -print -quit 2>/dev/null)
+  [ -z "$found" ] || libraries=$libraries:$(dirname "$found")
+done
+export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 failed=0
 
 # run NAME COMMAND…: within the limit, its output in OUT/NAME.log
@@ -46,13 +61,15 @@ build() {  # architectures
 }
 pack() {
   build 90
-  mkdir -p "$out/lib"
-  for target in "${targets[@]}"; do cp "build-cuda/bin/$target" "$out/" && strip "$out/$target"; done
-  # All libraries but those of the C library, which every machine has, and of the CUDA toolkit, which a GPU machine has.
-  ldd "${targets[@]/#/$out/}" | awk '$3 ~ /^\// { print $3 }' | sort -u |
-    grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux[^/]*)\.so|/(libcuda|libcublas|libcusolver|libcusparse|libnvJitLink|libcudart)' |
-    xargs -I{} cp -L {} "$out/lib/"
-  du -sh "$out"
+  local folder=$scratch/pack
+  mkdir -p "$folder/lib"
+  for target in "${targets[@]}"; do cp "build-cuda/bin/$target" "$folder/" && strip "$folder/$target"; done
+  # All libraries but those of C and C++, which every machine has, and of CUDA and NCCL, which a GPU machine has.
+  ldd "${targets[@]/#/$folder/}" | awk '$3 ~ /^\// { print $3 }' | sort -u |
+    grep -vE '/(libc|libm|libdl|libpthread|librt|libstdc\+\+|libgcc_s|ld-linux[^/]*)\.so|/lib(cuda|cublas|cusolver|cusparse|nvJitLink|cudart|nccl)' |
+    xargs -I{} cp -L {} "$folder/lib/"
+  run pack tar -C "$folder" -cJf "$out/programs.tar.xz" .
+  ls -l "$out/programs.tar.xz"
 }
 tests() {
   run tests "$programs/test_gpu"
@@ -77,19 +94,19 @@ compare() {
   for device in cpu cuda; do
     local compute=f32
     [ $device = cuda ] && compute=bf16
-    run "quantize_$device" "$programs/mpiquant" quantize $model "${options[@]}" --device $device --compute $compute --output "$out/$device"
-    run "evaluate_$device" "$programs/mpiquant" evaluate "$out/$device" --reference $model --text "$test" --window 256 --max-windows 96 --device cpu
+    run "quantize_$device" "$programs/mpiquant" quantize $model "${options[@]}" --device $device --compute $compute --output "$scratch/$device"
+    run "evaluate_$device" "$programs/mpiquant" evaluate "$scratch/$device" --reference $model --text "$test" --window 256 --max-windows 96 --device cpu
     grep -h "KL divergence" "$out/evaluate_$device.log" | sed "s/^/$device  /" | tee -a "$out/summary.txt"
   done
   command -v mpirun >/dev/null || { echo "the same bytes on several ranks: no mpirun here, NOT RUN" | tee -a "$out/summary.txt"; return; }
   for count in 2 4; do
-    run "quantize_${count}_ranks" bash -c "ranks $count '$programs/mpiquant' quantize $model ${options[*]} --device cuda --compute bf16 --reduce mpi --output '$out/ranks$count'"
-    run "same_bytes_${count}_ranks" diff -r "$out/cuda" "$out/ranks$count"
+    run "quantize_${count}_ranks" bash -c "ranks $count '$programs/mpiquant' quantize $model ${options[*]} --device cuda --compute bf16 --reduce mpi --output '$scratch/ranks$count'"
+    run "same_bytes_${count}_ranks" diff -r "$scratch/cuda" "$scratch/ranks$count"
   done
 }
 kernels() { run kernels "$programs/bench_gpu"; cat "$out/kernels.log"; }
 model() {
-  run model bash tests/bench/gpu_8b.sh "$programs/mpiquant" "${SCRATCH:-$out}/8b" --layers "${LAYERS:-32}"
+  run model bash tests/bench/gpu_8b.sh "$programs/mpiquant" "$scratch/8b" --layers "${LAYERS:-32}"
   tail -n 20 "$out/model.log"
 }
 
@@ -100,4 +117,6 @@ case $step in
   all) tests; sanitize; compare; kernels; model ;;
   *) echo "gpu_check.sh: unknown step '$step'" >&2; exit 2 ;;
 esac
+mapfile -t logs < <(cd "$out" && ls -- *.log *.txt)
+tar -C "$out" -czf "$out/logs.tar.gz" "${logs[@]}"
 exit $failed
