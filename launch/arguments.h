@@ -27,12 +27,10 @@ std::vector<OptionGroup> recipe_groups();
 OptionGroup calibration_group();
 // --config FILE|NAME, alone.
 void add_config(options::options_description& group);
-options::options_description recipe_options();
 
 // The choices of a run: defaults, the recipe of --config over them, and the command line on top. A list on the command line
 // replaces the recipe's. Throws (usage error) when they contradict each other.
 RunChoices read_choices(const options::variables_map& values);
-Recipe read_recipe(const options::variables_map& values);
 
 // Names of the recipes that come with the program, sorted.
 std::vector<std::string> recipe_names();

@@ -93,12 +93,6 @@ std::vector<OptionGroup> recipe_groups() {
 
 OptionGroup calibration_group() { return section_group("Calibration", "calibration"); }
 
-options::options_description recipe_options() {
-  options::options_description out;
-  for (const OptionGroup& group : recipe_groups()) out.add(group.options);
-  return out;
-}
-
 Strings recipe_names() {
   Strings names;
   if (const auto folder = find_resource(kRecipeFolder))
@@ -134,7 +128,5 @@ RunChoices read_choices(const options::variables_map& values) {
   check_choices(choices);
   return choices;
 }
-
-Recipe read_recipe(const options::variables_map& values) { return read_choices(values).recipe; }
 
 }  // namespace mpiquant

@@ -18,9 +18,9 @@
 
 namespace mpiquant {
 
-options::options_description common_options() {
-  options::options_description group("General");
-  group.add_options()  //
+OptionGroup common_group() {
+  OptionGroup group{"General", {}};
+  group.options.add_options()  //
       ("threads", options::value<int>()->value_name("T"),
        "threads of each rank (default: OMP_NUM_THREADS, else its share of the cores)")  //
       ("quiet,q", options::bool_switch(), "print warnings and errors only")             //
@@ -28,8 +28,6 @@ options::options_description common_options() {
       ("help,h", options::bool_switch(), "print this page");
   return group;
 }
-
-OptionGroup common_group() { return {"General", common_options()}; }
 
 void apply_common(const options::variables_map& values, int rank) {
   Verbosity verbosity = Verbosity::kNormal;
@@ -70,17 +68,6 @@ bool help_wanted(const options::variables_map& values, const std::string& comman
   if (!values["help"].as<bool>()) return false;
   if (rank == 0) std::cout << help_text(command, find_command(command).summary, page);
   return true;
-}
-
-bool help_wanted(const options::variables_map& values, const options::options_description& all, const std::string& usage,
-                 const std::string& example, int rank) {
-  const std::size_t end = usage.find("\n\n");
-  const std::string line = usage.substr(0, end);
-  CommandPage page{
-      line, end == std::string::npos ? "" : usage.substr(end + 2), {{"Options", {}}}, {{"for example", example}}, {}};
-  page.groups.front().options.add(all);
-  const std::size_t name = line.find(' ') + 1;
-  return help_wanted(values, line.substr(name, line.find(' ', name) - name), page, rank);
 }
 
 }  // namespace mpiquant

@@ -10,7 +10,6 @@
 namespace mpiquant {
 
 // Options every command has: --threads, --quiet, --verbose, --help.
-options::options_description common_options();
 OptionGroup common_group();
 // Starts logging as they say.
 void apply_common(const options::variables_map& values, int rank);
@@ -20,8 +19,5 @@ int thread_count(const options::variables_map& values, Communicator& world);
 
 // Prints the page of a command on rank 0 when --help is given; true if so.
 bool help_wanted(const options::variables_map& values, const std::string& command, const CommandPage& page, int rank);
-// The same for commands whose options are one group.
-bool help_wanted(const options::variables_map& values, const options::options_description& all, const std::string& usage,
-                 const std::string& example, int rank);
 
 }  // namespace mpiquant

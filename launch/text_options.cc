@@ -82,8 +82,6 @@ CalibrationSet calibration_set(CalibrationChoice choice, const ModelInput& model
 
 }  // namespace
 
-options::options_description text_options() { return calibration_group().options; }
-
 Calibration read_calibration(const options::variables_map& values, const ModelInput& model, Communicator& world, StoreUse use) {
   CalibrationSet set;
   collectively(world, [&] {

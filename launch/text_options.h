@@ -7,8 +7,6 @@
 
 namespace mpiquant {
 
-// Where calibration text comes from and how it is cut into samples.
-options::options_description text_options();
 // Whether a token store that is not there yet is made.
 enum class StoreUse : std::uint8_t { kReadOrWrite, kReadOnly };
 // The calibration on every rank, as read_choices(values) has it; rank 0 reads and tokenizes. Collective.
