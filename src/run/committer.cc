@@ -71,8 +71,9 @@ bool Committer::snapshot_due(std::int64_t bytes) const {
   return seconds_since(last_snapshot_) * options_.overhead >= cost;
 }
 
-void Committer::layer_done(std::int64_t layer, const std::vector<TensorRecord>& records,
-                           const std::map<std::string, std::string>& codes, const std::optional<Hidden>& hidden) {
+std::vector<TensorRecord> Committer::layer_done(std::int64_t layer, const std::vector<TensorRecord>& records,
+                                                const std::map<std::string, std::string>& codes,
+                                                const std::optional<Hidden>& hidden) {
   Communicator& group = *job_.grid.group;
   finish();
   const PhaseTimer timer(report_, "checkpoint");
@@ -95,12 +96,14 @@ void Committer::layer_done(std::int64_t layer, const std::vector<TensorRecord>& 
     snapshot_seconds_ = seconds_since(start);
   });
   if (snapshot) last_snapshot_ = Clock::now();
-  Line line{layer, gather_records(group, records), codes, std::nullopt};
+  const std::vector<TensorRecord> all = gather_records(group, records);
+  Line line{layer, all, codes, std::nullopt};
   if (snapshot) line.hidden = hidden->all_files;
   collectively(group, [&] { begin(std::move(line)); });
-  if (!stop) return;
+  if (!stop) return all;
   finish();
   agree(group, Error(ExitCode::kStopped, "stopped on request after a layer; the same command goes on from there"));
+  return all;
 }
 
 void Committer::begin(Line line) {

@@ -49,10 +49,10 @@ class Committer {
     std::int64_t width;
   };
   // After a layer: begins to make it durable, with the hidden states it leaves when their turn has come (hidden: nothing when
-  // no later layer needs them). codes: module → file, of all replicas. Throws (stopped) on all replicas, once everything is
-  // durable, when a stop is wanted. Collective over the replicas.
-  void layer_done(std::int64_t layer, const std::vector<TensorRecord>& records, const std::map<std::string, std::string>& codes,
-                  const std::optional<Hidden>& hidden);
+  // no later layer needs them). codes: module → file, of all replicas. Returns the records of all replicas. Throws (stopped) on
+  // all replicas, once everything is durable, when a stop is wanted. Collective over the replicas.
+  std::vector<TensorRecord> layer_done(std::int64_t layer, const std::vector<TensorRecord>& records,
+                                       const std::map<std::string, std::string>& codes, const std::optional<Hidden>& hidden);
   // Waits until all is durable. Collective over the replicas.
   void finish();
 

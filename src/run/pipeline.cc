@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "src/base/log.h"
 #include "src/run/hessian.h"
 #include "src/run/timed.h"
 
@@ -267,19 +266,26 @@ void Pipeline::commit(std::int64_t layer, std::chrono::steady_clock::time_point 
   }
   const std::vector<TensorRecord> mine = converter_.take_records();
   records_.insert(records_.end(), mine.begin(), mine.end());
-  committer_.layer_done(layer, mine, codes, hidden);
+  report_layer(committer_.layer_done(layer, mine, codes, hidden), start);
+}
 
+void Pipeline::report_layer(const std::vector<TensorRecord>& records, std::chrono::steady_clock::time_point start) {
   Communicator& group = *job_.grid.group;
   const double busy = busy_seconds(report_) - std::exchange(busy_before_, busy_seconds(report_));
   std::vector<double> all(static_cast<std::size_t>(group.size()));
   const std::vector<std::size_t> counts(all.size(), sizeof(double));
   group.all_gather_v(bytes_of(std::span(&busy, 1)), counts, bytes_of(all));
+  if (!progress_) return;
+  double loss = 0, damping = 0;
+  for (const TensorRecord& record : records) {
+    loss += record.error;
+    damping = std::max(damping, record.damp_percent);
+  }
   const auto slowest = std::max_element(all.begin(), all.end()) - all.begin();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  if (job_.grid.replica() == 0)
-    info_line("layer {} of {}: {:.1f} s, slowest rank {} ({:.1f} s), about {:.0f} s left", layer + 1, last_, took.count(),
-              job_.grid.shape.rank_of(job_.grid.stage(), static_cast<int>(slowest)), all[static_cast<std::size_t>(slowest)],
-              took.count() * static_cast<double>(last_ - layer - 1));
+  progress_->item_done(fmt::format("loss {:.4g}, damping {:.2g}, {:.1f} s, slowest rank {} ({:.1f} s)", loss, damping,
+                                   took.count(), job_.grid.shape.rank_of(job_.grid.stage(), static_cast<int>(slowest)),
+                                   all[static_cast<std::size_t>(slowest)]));
 }
 
 void Pipeline::run() {
@@ -288,6 +294,9 @@ void Pipeline::run() {
   report_.layers_skipped = std::count_if(state_.layers.begin(), state_.layers.end(), [this](const auto& layer) {
     return layer.first >= first_ && layer.first < (calibrated() ? start_.first : last_);
   });
+  std::int64_t done = 0;
+  for (std::int64_t l = first_; l < last_; ++l) done += committed(l) ? 1 : 0;
+  if (job_.grid.replica() == 0) progress_.emplace("layer", last_ - first_, done);
   if (calibrated() && start_.from != HiddenFrom::kNowhere) {
     collectively(*job_.grid.group, [&] { make_units(); });
     if (streams_)
@@ -306,6 +315,7 @@ void Pipeline::run() {
     run_layer(l, std::move(weights));
   }
   committer_.finish();
+  progress_.reset();
   if (start_.sends && !streams_)
     for (std::size_t unit = 0; unit < units_.size(); ++unit) send_unit(unit);
 }

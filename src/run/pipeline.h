@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "io/tensor_source.h"
+#include "src/base/progress.h"
 #include "src/model/decoder.h"
 #include "src/plan/plan.h"
 #include "src/run/checkpoint.h"
@@ -70,6 +71,8 @@ class Pipeline {
   void commit(std::int64_t layer, std::chrono::steady_clock::time_point start);
   // The canonical Hessian of a block of the current layer, at its owner.
   Hessian hessian_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan);
+  // The line of a layer that is done. Collective over the replicas.
+  void report_layer(const std::vector<TensorRecord>& records, std::chrono::steady_clock::time_point start);
   Factor factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan);
   // The factors of a layer's blocks need a Hessian each, also where nothing is converted, when Hessians are kept.
   bool watches(const BlockSpec& block) const { return hessians_.keep || converter_.converts(block); }
@@ -93,8 +96,9 @@ class Pipeline {
   std::int64_t first_, last_;  // layers of this stage; a quantized head is one more
   bool streams_;               // units pass all stages before anything is quantized
   StageStart start_;
-  std::int64_t current_ = 0;  // layer
-  double busy_before_ = 0;    // seconds of work before this layer
+  std::int64_t current_ = 0;          // layer
+  std::optional<Progress> progress_;  // on one replica
+  double busy_before_ = 0;            // seconds of work before this layer
   LayerLoader loader_;
   Committer committer_;
   BlockConverter converter_;
