@@ -45,7 +45,7 @@ void add_tile(const MatMul& matmul, std::span<const Operand> units, double scale
 
 // Units that are held in the compute type at a time: one for each thread, more if they are small.
 std::size_t units_at_once(const ThreadPool& pool, const ConstMatrix& unit) {
-  constexpr std::int64_t kHeldElements = std::int64_t{4} << 20;
+  constexpr std::int64_t kHeldElements = std::int64_t{2} << 20;
   return static_cast<std::size_t>(
       std::max<std::int64_t>(pool.size(), kHeldElements / std::max<std::int64_t>(1, unit.rows * unit.cols)));
 }

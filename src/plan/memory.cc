@@ -13,8 +13,9 @@ constexpr std::int64_t kMiB = 1 << 20;
 constexpr std::int64_t kFactorTile = 128;
 // Resident without any model: program, MPI, HDF5 and BLAS code, tokenizer; and per thread its stack and BLAS packing area.
 constexpr std::int64_t kProgramBytes = 36 * kMiB;
-// The same that calibration adds: text and tokens, HDF5's caches, small buffers that are kept for later.
-constexpr std::int64_t kCalibrationBytes = 12 * kMiB;
+// The same that calibration adds: text and tokens, HDF5's caches, code for products, buffers that are kept for later.
+constexpr std::int64_t kCalibrationBytes = 16 * kMiB;
+constexpr std::int64_t kTokenBytes = 256;  // of a word of the vocabulary: what reading a tokenizer leaves in the heap
 constexpr std::int64_t kThreadBytes = 2 * kMiB;
 
 std::int64_t share_of(std::int64_t experts, int replicas) { return (experts + replicas - 1) / replicas; }
@@ -22,7 +23,8 @@ std::int64_t share_of(std::int64_t experts, int replicas) { return (experts + re
 class Peak {
  public:
   explicit Peak(const MemoryInput& input) : in_(input), threads_(input.accelerated ? 1 : input.threads) {
-    base_.program = kProgramBytes + in_.threads * kThreadBytes + (in_.all_tokens > 0 ? kCalibrationBytes : 0);
+    base_.program = kProgramBytes + in_.threads * kThreadBytes;
+    if (in_.all_tokens > 0) base_.program += kCalibrationBytes + kTokenBytes * in_.shape.vocab;
     const std::int64_t copies = in_.true_sequential ? 1 : 2;
     base_.hidden = kFloat * in_.tokens * in_.shape.hidden * copies;
   }
@@ -90,10 +92,11 @@ class Peak {
     summing.hessian = triangle(k) * (kSum + kFloat);
     consider(summing);
     MemoryUse factoring = with_inputs;
-    factoring.hessian = triangle(k) * kFloat;
+    factoring.hessian = triangle(k) * (kSum + kFloat);  // the sum's buffer waits to be used again
     factoring.factor = k * k * kDouble + threads_ * k * kFactorTile * kDouble + triangle(k) * kFloat;
     consider(factoring);
     MemoryUse converting = with_inputs;
+    converting.hessian = triangle(k) * kSum;
     converting.factor = triangle(k) * kFloat;
     converting.buffers = threads_ * 3 * kPartRows * k * kFloat + codes;
     consider(converting);
