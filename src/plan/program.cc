@@ -104,8 +104,9 @@ class Builder {
     double common = 0, own = 0;  // weights that every replica needs; those of the experts it owns
     for (const BlockShape& block : layer.blocks) {
       const auto weights = static_cast<double>(block.weights());
+      const std::int64_t mine = (block.experts + replicas_ - 1) / replicas_;
       if (block.routed())
-        own += weights / static_cast<double>(block.experts) * static_cast<double>((block.experts + replicas_ - 1) / replicas_);
+        own += weights / static_cast<double>(block.experts) * static_cast<double>(mine);
       else
         common += weights;
     }

@@ -62,7 +62,7 @@ class Simulator {
   Simulator(const Program& program, const Machine& machine, const Placement& placement)
       : program_(program), machine_(machine), placement_(placement), size_(program.stages * program.replicas) {
     ranks_.resize(static_cast<std::size_t>(size_));
-    nodes_.resize(static_cast<std::size_t>((size_ - 1) / placement.per_node + 1));
+    nodes_.resize(static_cast<std::size_t>((size_ - 1) / placement.per_node) + 1);
     Machine alone = machine;  // the file system's limits are played, not divided
     alone.node_read = alone.node_write = alone.total_read = alone.total_write = 0;
     rates_ = shared_rates(alone, 1, 1, placement.compute);

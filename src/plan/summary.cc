@@ -41,7 +41,7 @@ std::string who(const PlanSummary& summary) {
   std::int64_t layer = 0;
   for (int s = 0; s < summary.stages; ++s) {
     const std::int64_t count = summary.layers / summary.stages + (s < summary.layers % summary.stages ? 1 : 0);
-    const auto first = static_cast<std::size_t>(s * summary.replicas);
+    const std::size_t first = static_cast<std::size_t>(s) * static_cast<std::size_t>(summary.replicas);
     const auto busy = [&](std::size_t r) {
       return std::accumulate(summary.estimate.busy[r].begin(), summary.estimate.busy[r].end(), 0.0);
     };

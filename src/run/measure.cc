@@ -214,7 +214,6 @@ class Meter {
     machine_.rates[Op::kDecode] = kRows * kCols / time_items([&](Stream& stream, std::int64_t) {
                                     job_.backend.decode(stream, rows, codec, g_idx, out.matrix(kRows, kCols));
                                   });
-    const EncodedLinear linear{codec, kRows, kCols, rows.codes, rows.params, g_idx};
     ModelSpec model;
     OutputSpec output;
     const LinearSpec spec{"linear", Role::kDown, kRows, kCols, false};
@@ -223,8 +222,10 @@ class Meter {
     const TensorPlan piece{"linear.qweight", "linear", "qweight", 0, kRows * kCols / 2};
     std::vector<std::byte> bytes(static_cast<std::size_t>(piece.bytes));
     machine_.rates[Op::kPack] = kRows * kCols / time([&] {
-                                  EncodedLinear copy = linear;  // as parts are put together
-                                  container.pack(output, model, piece, copy, bytes);
+                                  EncodedLinear whole{codec, kRows, kCols, {}, {}, g_idx};  // as parts are put together
+                                  whole.codes.insert(whole.codes.end(), rows.codes.begin(), rows.codes.end());
+                                  whole.params.insert(whole.params.end(), rows.params.begin(), rows.params.end());
+                                  container.pack(output, model, piece, whole, bytes);
                                 });
   }
 
