@@ -1,5 +1,4 @@
 // Products of bfloat16 by oneDNN.
-#include <omp.h>
 #include <unistd.h>
 
 #include <dnnl.hpp>
@@ -10,6 +9,8 @@
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/vector_math.h"
 #include "src/base/error.h"
+
+extern "C" void omp_set_num_threads(int);  // of OpenMP, whose header is the compiler's own
 
 namespace mpiquant::cpu {
 namespace {

@@ -13,8 +13,8 @@ constexpr std::int64_t kMiB = 1 << 20;
 constexpr std::int64_t kFactorTile = 128;
 // Resident without any model: program, MPI, HDF5 and BLAS code, tokenizer; and per thread its stack and BLAS packing area.
 constexpr std::int64_t kProgramBytes = 36 * kMiB;
-// The same that calibration adds: text and tokens, HDF5's caches, code for products, buffers that are kept for later.
-constexpr std::int64_t kCalibrationBytes = 16 * kMiB;
+// The same that calibration adds: text and tokens, HDF5's caches, small buffers that are kept for later.
+constexpr std::int64_t kCalibrationBytes = 12 * kMiB;
 constexpr std::int64_t kTokenBytes = 256;  // of a word of the vocabulary: what reading a tokenizer leaves in the heap
 constexpr std::int64_t kThreadBytes = 2 * kMiB;
 
