@@ -65,9 +65,9 @@ void catch_signals() {
 }
 
 bool wait_or_stop(double seconds) {
-  constexpr double kSlice = 0.1;
-  for (double waited = 0; waited < seconds && !stop_signal_came(); waited += kSlice)
-    std::this_thread::sleep_for(std::chrono::duration<double>(kSlice));
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  while (std::chrono::steady_clock::now() < end && !stop_signal_came())
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
   return stop_signal_came();
 }
 

@@ -39,8 +39,11 @@ class Axis {
     for (const double factor : {2.0, 5.0, 10.0})
       if (step < raw) step = factor * power;
     if (logarithmic_ && high_ - low_ > 2) step = std::max(1.0, std::round(step));
-    for (double at = std::ceil(low_ / step) * step; at <= high_ + 1e-9; at += step)
-      out.push_back(logarithmic_ ? std::pow(10, at) : std::abs(at) < step / 1e6 ? 0 : at);
+    const auto last = static_cast<int>(std::floor(high_ / step + 1e-9));
+    for (auto i = static_cast<int>(std::ceil(low_ / step)); i <= last; ++i) {
+      const double at = i * step;
+      out.push_back(logarithmic_ ? std::pow(10, at) : at);
+    }
     return out;
   }
 

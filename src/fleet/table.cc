@@ -1,6 +1,7 @@
 #include "src/fleet/table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "src/fleet/outcome.h"
@@ -16,7 +17,7 @@ std::string size_text(std::int64_t bytes) {
 }
 
 std::string duration_text(double seconds) {
-  const auto whole = static_cast<std::int64_t>(seconds + 0.5);
+  const auto whole = static_cast<std::int64_t>(std::llround(seconds));
   if (whole < 60) return fmt::format("{} s", whole);
   if (whole < 3600) return fmt::format("{}:{:02} min", whole / 60, whole % 60);
   return fmt::format("{}:{:02} h", whole / 3600, whole / 60 % 60);

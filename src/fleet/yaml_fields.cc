@@ -49,8 +49,8 @@ std::vector<std::string> yaml_texts(const std::string& file, const YAML::Node& n
   return out;
 }
 
-YamlFields::YamlFields(const std::string& file, YAML::Node node, std::string where, const std::vector<std::string>& known)
-    : file_(file), node_(std::move(node)), where_(std::move(where)) {
+YamlFields::YamlFields(const std::string& file, const YAML::Node& node, std::string where, const std::vector<std::string>& known)
+    : file_(file), node_(node), where_(std::move(where)) {
   const auto key_node = [&](const std::string& key) {
     for (const auto& entry : node_)
       if (entry.first.Scalar() == key) return YAML::Node(entry.first);

@@ -15,7 +15,7 @@ namespace mpiquant {
 class YamlFields {
  public:
   // `where` names the mapping in messages: "defaults", "recipes.int4".
-  YamlFields(const std::string& file, YAML::Node node, std::string where, const std::vector<std::string>& known);
+  YamlFields(const std::string& file, const YAML::Node& node, std::string where, const std::vector<std::string>& known);
 
   bool has(const std::string& key) const;
   YAML::Node at(const std::string& key) const;  // an undefined node when it is missing
