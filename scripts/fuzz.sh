@@ -22,7 +22,7 @@ status=0
 for target in "${targets[@]}"; do
   mkdir -p "build-fuzz/corpus/$target" "build-fuzz/found/$target"
   begin=$SECONDS
-  if build-fuzz/bin/fuzz_"$target" "$amount" -max_len=20000 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0 \
+  if build-fuzz/bin/fuzz_"$target" "$amount" -max_len=20000 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0 -close_fd_mask=3 \
     -artifact_prefix="build-fuzz/found/$target/" "build-fuzz/corpus/$target" "tests/fuzz/seeds/$target" >"build-fuzz/$target.log" 2>&1; then
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "build-fuzz/$target.log")
     printf 'ok     %-16s %9s runs %5d s\n' "$target" "$runs" $((SECONDS - begin))

@@ -116,12 +116,12 @@ def byte_level(pattern):
     alphabet.update({"ab": 20, "\u0120a": 21})
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    return {"version": "1.0", "added_tokens": [{"id": 30, "content": "<s>", "special": True, "single_word": False,
+    return {"version": "1.0", "added_tokens": [{"id": 17, "content": "<s>", "special": True, "single_word": False,
                                                 "lstrip": False, "rstrip": True, "normalized": False}],
             "normalizer": None, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
             "post_processor": {"type": "TemplateProcessing",
                                "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-                               "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [30], "tokens": ["<s>"]}}},
+                               "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [17], "tokens": ["<s>"]}}},
             "decoder": {"type": "ByteLevel"},
             "model": {"type": "BPE", "dropout": None, "unk_token": None, "fuse_unk": False, "byte_fallback": False,
                       "ignore_merges": True, "vocab": alphabet, "merges": ["a b", ["\u0120", "a"]]}}
