@@ -90,6 +90,9 @@ void GgufSource::add_tensor(const GgufTensor& tensor) {
   check(is_float_type(tensor.type) || ggml_codec(tensor.type), ExitCode::kInput,
         "tensor {} of {} has type {} (read here: F32, F16, BF16, Q8_0, Q4_0, Q4_1)", tensor.name, file_.path(),
         info(tensor.type).name);
+  check(is_float_type(tensor.type) || tensor.dims.size() == 2, ExitCode::kInput,
+        "tensor {} of {} is a vector of type {} (only matrices are stored in blocks) fetch it again", tensor.name, file_.path(),
+        info(tensor.type).name);
   const bool permuted = tensor.name.find(".attn_q.") != std::string::npos || tensor.name.find(".attn_k.") != std::string::npos;
   const std::int64_t rows = tensor.dims.back();
   const std::int64_t head_dim = permuted ? head_dim_of(header_) : 1;

@@ -76,6 +76,9 @@ void read_piece(std::string_view bytes, std::string_view what, SpmModel& model) 
     if (field.id == 3) type = field.number;
   }
   check(type >= 1 && type <= 6, ExitCode::kInput, "{} has a piece of the unknown type {}", what, type);
+  // The library's trie takes no other; it throws.
+  check(!piece.empty() && piece.find('\0') == std::string::npos, ExitCode::kInput,
+        "{} has an empty piece or one with a zero byte at id {} (it is damaged) download it again", what, model.pieces.size());
   model.pieces.push_back(std::move(piece));
   model.scores.push_back(score);
   model.types.push_back(static_cast<TokenType>(type));
