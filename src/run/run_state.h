@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "io/work_lease.h"
 #include "io/publish.h"
+#include "io/work_lease.h"
 #include "src/run/checkpoint.h"
 #include "src/run/output_files.h"
 #include "src/run/quantize.h"
