@@ -86,8 +86,8 @@ std::string death_of(const Json& of) {
 bool create_new(const std::string& path, const std::string& text) {
   const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (descriptor < 0 && errno == EEXIST) return false;
-  check(descriptor >= 0, ExitCode::kEnvironment, "cannot create {} ({}) choose a place this user may write to for --work-dir", path,
-        std::generic_category().message(errno));
+  check(descriptor >= 0, ExitCode::kEnvironment, "cannot create {} ({}) choose a place this user may write to for --work-dir",
+        path, std::generic_category().message(errno));
   ::close(descriptor);
   try {
     replace_text_file(path, text);

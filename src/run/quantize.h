@@ -34,8 +34,8 @@ struct QuantizeRequest {
   bool force = false;
   Restart restart = Restart::kAuto;
   Recipe recipe;
-  Calibration calibration;          // the same on all ranks; empty for methods without
-  int threads = 1;                  // of this rank
+  Calibration calibration;  // the same on all ranks; empty for methods without
+  int threads = 1;          // of this rank
   Gates gates;
   CommitOptions commit;
   std::chrono::duration<double> hang_timeout{600};

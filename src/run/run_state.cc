@@ -21,8 +21,8 @@ RunState::RunState(const QuantizeRequest& request, std::string id)
 std::string RunState::open(const Identity& identity) {
   std::error_code error;
   fs::create_directories(request_.work_dir, error);
-  check(!error, ExitCode::kEnvironment, "cannot create {} ({}) choose a place this user may write to for --work-dir", request_.work_dir,
-        error.message());
+  check(!error, ExitCode::kEnvironment, "cannot create {} ({}) choose a place this user may write to for --work-dir",
+        request_.work_dir, error.message());
   lease_.emplace(request_.work_dir + "/lease.json", request_.force, kPatience);
   const auto left = request_.restart == Restart::kNever ? std::nullopt : checkpoint_.identity();
   check(left || request_.restart != Restart::kRequire, ExitCode::kUsage,
