@@ -186,11 +186,16 @@ void write_text_file(const std::string& path, std::string_view text) {
 
 void replace_text_file(const std::string& path, std::string_view text) {
   const std::string temporary = path + ".partial";
-  File file = File::create(temporary, 0);
-  file.write_at(0, std::as_bytes(std::span(text)));
-  file.sync();
-  file.close();
-  rename_into_place(temporary, path);
+  try {
+    File file = File::create(temporary, 0);
+    file.write_at(0, std::as_bytes(std::span(text)));
+    file.sync();
+    file.close();
+    rename_into_place(temporary, path);
+  } catch (const Error&) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
 }
 
 void sync_directory(const std::string& path) {

@@ -20,7 +20,7 @@ constexpr std::int64_t kMaxRecipeBytes = 1 << 20;
 // Fields of the top level that say what is written rather than how it is quantized.
 constexpr std::string_view kFirstOutputField = "outputs";
 
-OptionGroup section_group(std::string title, std::string_view section) {
+OptionGroup section_group(const std::string& title, std::string_view section) {
   OptionGroup group{title, options::options_description(title)};
   for (const RecipeField& field : recipe_fields())
     if (field.section == section) add_field(group.options, field);

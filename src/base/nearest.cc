@@ -55,7 +55,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& known
 std::string suggestion(std::string_view word, const std::vector<std::string>& known) {
   constexpr std::size_t kManyNames = 12;  // a longer list is only printed when there is nothing better to say
   const std::string near = nearest(word, known);
-  const std::string question = near.empty() ? "" : fmt::format("did you mean \"{}\"?", near);
+  std::string question = near.empty() ? "" : fmt::format("did you mean \"{}\"?", near);
   if (!near.empty() && known.size() > kManyNames) return question;
   return fmt::format("(known: {}){}{}", fmt::join(known, ", "), near.empty() ? "" : " ", question);
 }

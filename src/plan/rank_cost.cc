@@ -30,7 +30,9 @@ class Ledger {
   }
 
  private:
-  RankCost& cost(int stage, int replica) { return costs_[static_cast<std::size_t>(stage * plan_.replicas + replica)]; }
+  RankCost& cost(int stage, int replica) {
+    return costs_[static_cast<std::size_t>(stage) * static_cast<std::size_t>(plan_.replicas) + static_cast<std::size_t>(replica)];
+  }
 
   void add(const BlockSpec& block, const BlockPlan& planned, int stage) {
     for (const PartPlan& part : planned.parts) {

@@ -1,5 +1,6 @@
 #include "src/plan/recipe_yaml.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -211,6 +212,28 @@ class Reader {
   RunChoices choices_;
 };
 
+// Takes the events of a document and does nothing with them.
+class Nobody : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+// Looks at two documents at most: yaml-cpp finds documents without end in some broken texts.
+bool holds_one_document(std::string_view text) {
+  std::istringstream stream{std::string(text)};
+  YAML::Parser parser(stream);
+  Nobody nobody;
+  return parser.HandleNextDocument(nobody) && !parser.HandleNextDocument(nobody);
+}
+
 }  // namespace
 
 RunChoices parse_recipe_yaml(std::string_view text, const std::string& what) {
@@ -220,11 +243,9 @@ RunChoices parse_recipe_yaml(std::string_view text, const std::string& what) {
     fail(ExitCode::kUsage, "{}", error.what());
   }
   try {
-    std::istringstream stream{std::string(text)};
-    const std::vector<YAML::Node> documents = YAML::LoadAll(stream);
-    check(documents.size() == 1, ExitCode::kUsage, "{} holds {} documents (a recipe is one) give a file with one", what,
-          documents.size());
-    return Reader(what).read(documents.front());
+    check(holds_one_document(text), ExitCode::kUsage, "{} does not hold one document (a recipe is one) give a file with one",
+          what);
+    return Reader(what).read(YAML::Load(std::string(text)));
   } catch (const YAML::Exception& error) {
     fail(ExitCode::kUsage, "{}:{}:{}: {} (the file is no YAML) mend it", what, error.mark.line + 1, error.mark.column + 1,
          error.msg);

@@ -35,7 +35,7 @@ std::string Committer::local_path(const std::string& name) const {
   return (fs::path(options_.local_dir) / xxh3_hex(checkpoint_.folder()).substr(0, 8) / name).string();
 }
 
-Committer::StateFile Committer::make_file(std::string name) const {
+Committer::StateFile Committer::make_file(const std::string& name) const {
   if (options_.local_dir.empty()) return {name, Hdf5Writer(checkpoint_.path(name))};
   std::error_code error;
   fs::create_directories(fs::path(local_path(name)).parent_path(), error);

@@ -70,7 +70,7 @@ class Committer {
     Hdf5Writer writer;
   };
   std::string local_path(const std::string& name) const;
-  StateFile make_file(std::string name) const;
+  StateFile make_file(const std::string& name) const;
   void publish(StateFile file) const;
   bool snapshot_due(std::int64_t bytes) const;
   void begin(Line line);

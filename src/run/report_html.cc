@@ -153,11 +153,13 @@ std::string error_plot(const ReportFile& report) {
   const auto y_of = [&](double value) { return 10 + (high - value) / (high - low) * (kHeight - 40); };
   std::string out = "<h2>Error of each tensor by layer</h2>\n" + key(kinds) + begin_plot(kHeight);
   const double step = std::max(1.0, std::ceil((high - low) / 12));
-  for (double power = low; power <= high; power += step)
+  for (int line = 0; low + line * step <= high; ++line) {
+    const double power = low + line * step;
     out += fmt::format(
         "<line x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\" stroke=\"#8886\"/><text x=\"0\" "
         "y=\"{3:.1f}\">1e{4:.0f}</text>\n",
         kLabel, kWidth, y_of(power), y_of(power) + 4, power);
+  }
   for (const ReportedTensor& tensor : report.tensors) {
     if (!(tensor.error > 0)) continue;
     const std::int64_t layer = layer_of(tensor.module);

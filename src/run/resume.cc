@@ -1,5 +1,7 @@
 #include "src/run/resume.h"
 
+#include <iterator>
+
 namespace mpiquant {
 
 std::vector<StageStart> plan_starts(const std::vector<std::pair<std::int64_t, std::int64_t>>& stages,
@@ -14,9 +16,10 @@ std::vector<StageStart> plan_starts(const std::vector<std::pair<std::int64_t, st
     start.first = end;
     start.sends = awaited;
     if (left == end && !awaited) continue;
-    auto after = snapshots.upper_bound(left);
-    const bool snapshot = after != snapshots.begin() && *--after >= begin && *after > 0;
-    start.first = snapshot ? *after : begin;
+    const auto after = snapshots.upper_bound(left);
+    const std::int64_t last = after == snapshots.begin() ? 0 : *std::prev(after);
+    const bool snapshot = last >= begin && last > 0;
+    start.first = snapshot ? last : begin;
     start.from = snapshot ? HiddenFrom::kSnapshot : begin == 0 ? HiddenFrom::kEmbedding : HiddenFrom::kStageBefore;
     awaited = start.from == HiddenFrom::kStageBefore;
   }

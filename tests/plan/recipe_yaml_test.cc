@@ -220,7 +220,9 @@ TEST(RecipeYaml, TheVersionIsOne) {
 
 TEST(RecipeYaml, OnlyOneMappingIsARecipe) {
   for (const char* text : {"", "[]", "4", "- version: 1", "? [a]\n: 1"}) refusal_of(text);
-  EXPECT_THAT(refusal_of("version: 1\n---\nversion: 1\n"), HasSubstr("2 documents"));
+  EXPECT_THAT(refusal_of("version: 1\n---\nversion: 1\n"), HasSubstr("one document"));
+  // yaml-cpp finds documents without end in this.
+  EXPECT_THAT(refusal_of(",version: 1\n'description: x\n  near\"gguf:q4_0\"]\n"), HasSubstr("recipe"));
   EXPECT_THAT(refusal_of("version: 1\nbits: [4\n"), HasSubstr("no YAML"));
   EXPECT_THAT(refusal_of("version: 1\nbits: \t\"4\n"), StartsWith("r.yaml:"));
   EXPECT_THAT(refusal_of("version: 1\ngguf_pre: \xff\xfe\n"), HasSubstr("UTF-8"));
