@@ -1,7 +1,7 @@
 #pragma once
 
-// MQ_HD: a function compiled for the host and, by nvcc, for the device too. MQ_UNROLL: a loop whose arrays must stay in registers
-// there. The only place that asks for nvcc.
+// The only place that asks which compiler reads the source that host and device share; what it marks is the same code on both.
+// MQ_HD: a function compiled for the host and, by nvcc, for the device too.
 #ifdef __CUDACC__
 #define MQ_HD __host__ __device__
 #else

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "src/base/html.h"
+
 namespace mpiquant {
 namespace {
 
@@ -55,21 +57,6 @@ class Axis {
 };
 
 }  // namespace
-
-std::string escape_html(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
-    }
-  }
-  return out;
-}
 
 std::string scatter_svg(std::span<const PlotPoint> points, const std::string& x_name, const std::string& y_name,
                         bool logarithmic) {

@@ -5,9 +5,6 @@
 
 namespace mpiquant {
 
-// Text as content or attribute of HTML and SVG.
-std::string escape_html(const std::string& text);
-
 struct PlotPoint {
   double x = 0;
   double y = 0;

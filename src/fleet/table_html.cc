@@ -3,6 +3,7 @@
 #include <cmath>
 #include <functional>
 
+#include "src/base/html.h"
 #include "src/fleet/plot.h"
 #include "src/fleet/state.h"
 #include "src/fleet/table.h"

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "src/base/html.h"
 #include "src/run/report_file.h"
 #include "src/run/terminal_text.h"
 
@@ -24,21 +25,7 @@ constexpr const char* kStyle =
     ".key{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 1em}.scroll{overflow-x:auto}"
     "@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}}";
 
-// Text as HTML, also inside attributes.
-std::string escaped(const std::string& raw) {
-  std::string out;
-  for (const char c : printable(raw)) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
-    }
-  }
-  return out;
-}
+std::string escaped(const std::string& raw) { return escape_html(printable(raw)); }
 
 const char* colour(std::size_t index) { return kColours[index % kColours.size()]; }
 

@@ -226,7 +226,7 @@ class GgufOfOthers : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(GgufOfOthers, IsReadAndRebuilt) {
   const std::string path = fixture_path(GetParam());
-  if (path.empty()) GTEST_SKIP();
+  if (path.empty()) GTEST_SKIP() << "third-party fixtures are absent";
   const File file = File::open_read(path);
   const GgufHeader header = parse_gguf(file);
   EXPECT_NE(header.get<std::string>("general.type") != nullptr || header.get<std::string>("general.architecture") != nullptr,

@@ -39,7 +39,7 @@ class MatMul : public testing::TestWithParam<ComputeType> {
  protected:
   void SetUp() override {
     matmul_ = try_matmul(GetParam());
-    if (!matmul_) GTEST_SKIP();
+    if (!matmul_) GTEST_SKIP() << "this processor has no instructions for products in bf16";
   }
   Sample by_transpose(const Sample& x, const Sample& w) const {
     Sample y(x.rows, w.rows, 0);
@@ -123,7 +123,7 @@ INSTANTIATE_TEST_SUITE_P(Types, MatMul, testing::Values(ComputeType::kF32, Compu
 
 TEST(ComputeTypes, AreNamedInTheIdentity) {
   EXPECT_NE(make_cpu_backend(1)->identity().find("f32"), std::string::npos);
-  if (!try_matmul(ComputeType::kBF16)) GTEST_SKIP();
+  if (!try_matmul(ComputeType::kBF16)) GTEST_SKIP() << "this processor has no instructions for products in bf16";
   EXPECT_NE(make_cpu_backend(1)->identity(), make_cpu_backend(1, ComputeType::kBF16)->identity());
 }
 
