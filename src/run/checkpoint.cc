@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <regex>
+#include <stdexcept>
 
 #include "io/file.h"
 #include "src/base/error.h"
@@ -35,6 +36,8 @@ auto read_json(const std::string& path, Read&& read) {
   try {
     return read(json);
   } catch (const Json::exception& error) {
+    fail(ExitCode::kInput, "{} is damaged ({}) begin anew with --restart never", path, error.what());
+  } catch (const std::logic_error& error) {  // a number that is none
     fail(ExitCode::kInput, "{} is damaged ({}) begin anew with --restart never", path, error.what());
   }
 }

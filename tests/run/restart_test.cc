@@ -177,6 +177,16 @@ TEST_F(Restarted, DamagedStateIsRefusedAndKept) {
     EXPECT_NE(std::string(error.what()).find("layer-00001.json"), std::string::npos) << error.what();
   }
   write_text_file(layer, text);
+  const std::string hidden = some.work_dir + "/checkpoint/hidden-00003.json";
+  const std::string units = read_text_file(hidden);
+  write_text_file(hidden, R"({"first": "hidden-00003-0.h5"})");
+  try {
+    run(some, 1);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kInput) << error.what();
+  }
+  write_text_file(hidden, units);
   run(some, 1);
   EXPECT_EQ(report(some)["ranks"][0]["layers_committed"], 3);
 }
