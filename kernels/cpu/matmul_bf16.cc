@@ -3,7 +3,9 @@
 
 #include <dnnl.hpp>
 
-#include <unordered_map>
+#include <array>
+#include <map>
+#include <mutex>
 
 #include "kernels/cpu/buffer_pool.h"
 #include "kernels/cpu/matmul.h"
@@ -61,27 +63,44 @@ class OneDnn final : public MatMul {
   }
 
  private:
-  // y [M, N] = a [M, K] · b [K, N]
-  void multiply(const View& a, const View& b, std::int64_t k, Matrix y) const {
-    omp_set_num_threads(1);  // of products that this thread starts: each of our threads works on one of its own
+  // A product of one shape, which takes oneDNN about as long to prepare as a small one takes to make. Any thread may run it.
+  struct Product {
+    dnnl::memory::desc a, b, y, scratch;
+    dnnl::matmul primitive;
+  };
+  using Shape = std::array<std::int64_t, 8>;  // M, N, K and distances between elements
+
+  const Product& product_of(const View& a, const View& b, std::int64_t k, const Matrix& y) const {
+    const Shape shape{y.rows, y.cols, k, a.row, a.column, b.row, b.column, y.ld};
+    const std::lock_guard lock(mutex_);
+    if (const auto found = products_.find(shape); found != products_.end()) return found->second;
     const dnnl::memory::desc a_desc(Dims{y.rows, k}, Type::bf16, Dims{a.row, a.column});
     const dnnl::memory::desc b_desc(Dims{k, y.cols}, Type::bf16, Dims{b.row, b.column});
     const dnnl::memory::desc y_desc(Dims{y.rows, y.cols}, Type::f32, Dims{y.ld, 1});
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     const dnnl::matmul::primitive_desc described(dnnl::matmul::desc(a_desc, b_desc, y_desc), attributes, engine_);
-    const dnnl::memory::desc scratch_desc = described.scratchpad_desc();
-    const BackendBuffer scratch = buffers_.take(scratch_desc.get_size());
+    return products_.emplace(shape, Product{a_desc, b_desc, y_desc, described.scratchpad_desc(), dnnl::matmul(described)})
+        .first->second;
+  }
+
+  // y [M, N] = a [M, K] · b [K, N]
+  void multiply(const View& a, const View& b, std::int64_t k, Matrix y) const {
+    omp_set_num_threads(1);  // of products that this thread starts: each of our threads works on one of its own
+    const Product& product = product_of(a, b, k, y);
+    const BackendBuffer scratch = buffers_.take(product.scratch.get_size());
     dnnl::stream stream(engine_);
-    dnnl::matmul(described).execute(stream, {{DNNL_ARG_SRC, {a_desc, engine_, a.data}},
-                                             {DNNL_ARG_WEIGHTS, {b_desc, engine_, b.data}},
-                                             {DNNL_ARG_DST, {y_desc, engine_, y.data}},
-                                             {DNNL_ARG_SCRATCHPAD, {scratch_desc, engine_, scratch.data()}}});
+    product.primitive.execute(stream, {{DNNL_ARG_SRC, {product.a, engine_, a.data}},
+                                       {DNNL_ARG_WEIGHTS, {product.b, engine_, b.data}},
+                                       {DNNL_ARG_DST, {product.y, engine_, y.data}},
+                                       {DNNL_ARG_SCRATCHPAD, {product.scratch, engine_, scratch.data()}}});
     stream.wait();
   }
 
   BufferPool buffers_;
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
+  mutable std::mutex mutex_;  // of products_
+  mutable std::map<Shape, Product> products_;
 };
 
 }  // namespace
