@@ -4,11 +4,11 @@
 #include <set>
 #include <sstream>
 
+#include "io/shared_file.h"
 #include "src/base/error.h"
 #include "src/base/log.h"
 #include "src/fleet/backend.h"
 #include "src/fleet/process.h"
-#include "src/fleet/state.h"
 
 namespace mpiquant {
 namespace {

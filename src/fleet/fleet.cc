@@ -6,12 +6,12 @@
 #include <optional>
 
 #include "io/file.h"
+#include "io/lease.h"
+#include "io/shared_file.h"
 #include "src/base/error.h"
 #include "src/base/log.h"
 #include "src/fleet/job_key.h"
-#include "src/fleet/lease.h"
 #include "src/fleet/outcome.h"
-#include "src/fleet/state.h"
 #include "src/fleet/table.h"
 
 namespace mpiquant {
@@ -97,11 +97,10 @@ class FleetLoop {
   }
 
   void try_to_take(std::size_t index) {
-    std::string replaced;
-    std::optional<Lease> lease = Lease::take(folder(index), replaced);
-    if (!lease) return;
-    if (!replaced.empty()) warn_line("{}: it was held by {}, which is gone; taking it over", job(index).name(), replaced);
-    Running mine{index, std::move(*lease), FleetRecord::read(folder(index))};
+    Lease::Taken taken = Lease::take(folder(index));
+    if (!taken.lease) return;
+    if (!taken.other.empty()) warn_line("{}: taking over from {}", job(index).name(), taken.other);
+    Running mine{index, std::move(*taken.lease), FleetRecord::read(folder(index))};
     if (finished(mine.record, index)) {
       mine.lease.give_back();
       return;
@@ -140,6 +139,7 @@ class FleetLoop {
       record = std::move(fresh);
       record.key = keys_[mine.job];
       record.begun = now_seconds();
+      record.replaces = output_sums(job(mine.job).output);
     } else if (record.state == JobState::kFailed) {
       record.forgiven = std::max(record.attempts, usage_of(attempt_of(spec_, job(mine.job), record).folder).failures);
     }
@@ -186,12 +186,23 @@ class FleetLoop {
     note(mine.job, mine.record, fmt::format("failed with exit code {}: {}", code, message));
   }
 
+  // The attempt's output has appeared: what was there before, if anything, is not there any more.
+  bool published(const Running& mine) const {
+    const std::string sums = output_sums(job(mine.job).output);
+    return !sums.empty() && sums != mine.record.replaces;
+  }
+
   // Settles an attempt that is no longer active. False: to be looked at once more, as a file may not be seen here yet.
   bool ended(Running& mine, bool stopping) {
     FleetRecord& record = mine.record;
     const FleetJob& what = job(mine.job);
     const Attempt attempt = attempt_of(spec_, what, record);
     std::optional<StepEnd> end = step_end(attempt, "quantize");
+    // Killed after its output had appeared, and perhaps started again by the batch system, which is refused then.
+    if ((!end || end->code == static_cast<int>(ExitCode::kUsage)) && published(mine)) {
+      settle_step(attempt, "quantize");
+      end = step_end(attempt, "quantize");
+    }
     std::string step = "quantize";
     if (end && end->code == 0 && what.settings.evaluate) {
       step = "evaluate";

@@ -6,10 +6,10 @@
 
 #include "io/file.h"
 #include "io/hf_cache.h"
+#include "io/shared_file.h"
 #include "src/base/error.h"
 #include "src/base/hash.h"
 #include "src/base/version.h"
-#include "src/fleet/state.h"
 
 namespace mpiquant {
 namespace {

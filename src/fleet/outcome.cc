@@ -7,8 +7,9 @@
 #include "io/hf_cache.h"
 #include "io/manifest.h"
 #include "io/safetensors_source.h"
+#include "io/shared_file.h"
 #include "src/base/error.h"
-#include "src/fleet/state.h"
+#include "src/base/hash.h"
 
 namespace mpiquant {
 namespace {
@@ -53,6 +54,17 @@ std::optional<StepEnd> step_end(const Attempt& attempt, const std::string& step)
   if (text.fail()) end.code = static_cast<int>(ExitCode::kEnvironment);
   end.cancelled = word == "cancelled";
   return end;
+}
+
+void settle_step(const Attempt& attempt, const std::string& step) {
+  replace_shared_file(attempt.folder + "/" + step + ".exit", "0 ended\n");
+}
+
+std::string output_sums(const std::string& output) {
+  if (path_kind(output) != PathKind::kDirectory) return "";
+  std::string sums;
+  for (const auto& [path, result] : output_folders(output)) sums += read_text_file(path + "/" + kManifestName);
+  return sums.empty() ? "" : xxh3_hex(sums);
 }
 
 Usage usage_of(const std::string& folder) {

@@ -17,6 +17,13 @@ struct StepEnd {
 };
 std::optional<StepEnd> step_end(const Attempt& attempt, const std::string& step);
 
+// Says that a step ended well, in the place of its script.
+void settle_step(const Attempt& attempt, const std::string& step);
+
+// Tells outputs in a folder apart: a hash of their SHA256SUMS; empty when there is none. Outputs appear whole, so one that is
+// there is finished.
+std::string output_sums(const std::string& output);
+
 // Time of all runs so far of a job's steps, and how many of them failed.
 struct Usage {
   double seconds = 0;

@@ -11,8 +11,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -78,45 +76,12 @@ pid_t spawn(const std::vector<std::string>& command, const std::vector<std::stri
   return child;
 }
 
-// State letter and start time from /proc/PID/stat; '\0' when there is no such process.
-std::pair<char, std::uint64_t> process_facts(pid_t pid) {
-  constexpr int kFieldsBeforeStart = 19;  // after the state, field 3; the start time is field 22
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string text;
-  if (!std::getline(file, text)) return {'\0', 0};
-  // The name in parentheses may hold anything.
-  std::istringstream fields(text.substr(std::min(text.rfind(')') + 1, text.size())));
-  std::string state;
-  fields >> state;
-  std::uint64_t start = 0;
-  std::string skipped;
-  for (int i = 1; i < kFieldsBeforeStart; ++i) fields >> skipped;
-  fields >> start;
-  return {state.empty() ? '\0' : state.front(), start};
-}
-
 bool looks_secret(std::string_view name) {
   constexpr std::array<std::string_view, 6> kEnds = {"TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIALS"};
   return std::any_of(kEnds.begin(), kEnds.end(), [&](std::string_view end) { return name.ends_with(end); });
 }
 
 }  // namespace
-
-ProcessId own_process() { return {::getpid(), process_facts(::getpid()).second}; }
-
-bool alive(const ProcessId& process) {
-  const auto [state, start] = process_facts(process.pid);
-  if (state == '\0' || start != process.start) return false;
-  if (state != 'Z' && state != 'X') return true;
-  ::waitpid(process.pid, nullptr, WNOHANG);
-  return false;
-}
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  ::gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
 
 std::vector<std::string> job_environment(const std::map<std::string, std::string>& more) {
   std::vector<std::string> out;
@@ -136,8 +101,7 @@ HeldProcess::HeldProcess(const std::vector<std::string>& command, const std::vec
   Descriptor writer(ends[1]);
   const Descriptor output(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   check(output.get() >= 0, ExitCode::kEnvironment, "cannot open {} ({}) check the path", log, std::strerror(errno));
-  id_.pid = spawn(command, environment, reader.get(), output.get(), output.get());
-  id_.start = process_facts(id_.pid).second;
+  id_ = process_of(spawn(command, environment, reader.get(), output.get(), output.get()));
   input_ = writer.release();
 }
 

@@ -1,25 +1,12 @@
 #pragma once
 
-#include <sys/types.h>
-
-#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "src/base/process_id.h"
+
 namespace mpiquant {
-
-// A process of this machine; the start time tells it from a later one with the same id.
-struct ProcessId {
-  pid_t pid = 0;
-  std::uint64_t start = 0;  // clock ticks after the system's start
-};
-
-ProcessId own_process();
-// Is it there and not a zombie? A zombie child of this process is collected.
-bool alive(const ProcessId& process);
-
-std::string host_name();
 
 // The environment for jobs: this process's own, without names that look like secrets (…TOKEN, …SECRET, …PASSWORD, …KEY: batch
 // systems store environments), with `more` on top.

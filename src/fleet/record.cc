@@ -2,8 +2,8 @@
 
 #include <array>
 
+#include "io/shared_file.h"
 #include "src/base/error.h"
-#include "src/fleet/state.h"
 
 namespace mpiquant {
 namespace {
@@ -68,6 +68,7 @@ FleetRecord FleetRecord::read(const std::string& folder) {
     record.seconds = json->at("seconds");
     record.node_seconds = json->at("node_seconds");
     record.output_is_ours = json->at("output_is_ours");
+    record.replaces = json->at("replaces");
     for (const Json& output : json->at("outputs")) record.outputs.push_back(output_from(output));
   } catch (const Json::exception& error) {
     fail(ExitCode::kInput, "{}/record.json is damaged ({}) remove it to run the job again", folder, error.what());
@@ -91,6 +92,7 @@ void FleetRecord::write(const std::string& folder) const {
                      {"seconds", seconds},
                      {"node_seconds", node_seconds},
                      {"output_is_ours", output_is_ours},
+                     {"replaces", replaces},
                      {"outputs", std::move(list)}};
   replace_shared_file(folder + "/record.json", json.dump(1) + "\n");
 }

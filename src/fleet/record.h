@@ -42,6 +42,7 @@ struct FleetRecord {
   double seconds = 0;           // of all attempts
   double node_seconds = 0;      // the same times nodes
   bool output_is_ours = false;  // the output's folder was made by this fleet and may be replaced
+  std::string replaces;         // output_sums() of the output that was there when this key was begun
   std::vector<FleetOutput> outputs;
 
   static FleetRecord read(const std::string& folder);  // a new one when there is none

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <map>
 
+#include "io/shared_file.h"
 #include "src/fleet/outcome.h"
-#include "src/fleet/state.h"
 
 namespace mpiquant {
 namespace {

@@ -3,9 +3,9 @@
 #include <cmath>
 #include <functional>
 
+#include "io/shared_file.h"
 #include "src/base/html.h"
 #include "src/fleet/plot.h"
-#include "src/fleet/state.h"
 #include "src/fleet/table.h"
 
 namespace mpiquant {

@@ -23,7 +23,7 @@ std::string RunState::open(const Identity& identity) {
   fs::create_directories(request_.work_dir, error);
   check(!error, ExitCode::kEnvironment, "cannot create {} ({}) choose a place this user may write to for --work-dir",
         request_.work_dir, error.message());
-  lease_.emplace(request_.work_dir + "/lease.json", request_.force, kPatience);
+  lease_.emplace(request_.work_dir, request_.force, kPatience);
   const auto left = request_.restart == Restart::kNever ? std::nullopt : checkpoint_.identity();
   check(left || request_.restart != Restart::kRequire, ExitCode::kUsage,
         "there is nothing to go on with in {} (--restart require asks for it) use --restart auto", checkpoint_.folder());

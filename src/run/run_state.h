@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "io/kept_lease.h"
 #include "io/publish.h"
-#include "io/work_lease.h"
 #include "src/run/checkpoint.h"
 #include "src/run/output_files.h"
 #include "src/run/quantize.h"
@@ -36,7 +36,7 @@ class RunState {
   const QuantizeRequest& request_;
   std::string id_;
   Checkpoint checkpoint_;
-  std::optional<WorkLease> lease_;
+  std::optional<KeptLease> lease_;
   std::optional<StagedDirectory> staged_;
   bool resumes_ = false;
 };

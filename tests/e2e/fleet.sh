@@ -100,7 +100,15 @@ fleet
 expect "after SIGKILL, the exit code" 3 $?
 expect "after SIGKILL, the same table" "$first" "$(table)"
 expect "after SIGKILL, the job that was running was not started again" 1 "$(starts m-slow/a)"
-expect "the dead holder is named" yes "$(grep -q 'was held by process' log && echo yes)"
+expect "the dead holder is named" yes "$(grep -q 'taking over from process' log && echo yes)"
+
+# Killed when the output had appeared and no exit code was recorded; or started again by a batch system, and refused.
+for end in gone refused; do
+  fresh
+  FLEET_END=$end fleet
+  expect "an output without an exit code ($end) is found whole" "$first" "$(table)"
+  expect "an output without an exit code ($end) is not made again" 1 "$(starts m-slow/a)"
+done
 
 # Told to end: stops where it can be resumed.
 fresh

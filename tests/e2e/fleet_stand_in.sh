@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stands in for launch/local.sh in the test of fleets: what a job does follows from its model's name. Each start of quantize adds a line
-# to $FLEET_STARTS.
+# to $FLEET_STARTS. FLEET_END says how the slow ones end once their output is there.
 trap 'exit 75' TERM USR2
 while [ "$1" != quantize ] && [ "$1" != evaluate ]; do shift; done
 if [ "$1" = evaluate ]; then
@@ -26,3 +26,13 @@ mkdir -p "$output"
 head -c 1000 /dev/zero >"$output/model.safetensors"
 echo '{"output": "gptq"}' >"$output/mpiquant.json"
 echo >"$output/SHA256SUMS"
+case ${FLEET_END:-}-$(basename "$model") in
+  gone-slow)
+    kill -KILL "$PPID"
+    sleep 0.1
+    ;;
+  refused-slow)
+    echo "mpiquant: error: $output exists (it would be overwritten) choose another output or give --force" >&2
+    exit 2
+    ;;
+esac

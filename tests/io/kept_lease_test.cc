@@ -1,30 +1,29 @@
-#include "io/work_lease.h"
+#include "io/kept_lease.h"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <ctime>
-#include <filesystem>
 
 #include "io/file.h"
 #include "src/base/error.h"
 #include "src/base/json.h"
+#include "src/base/process_id.h"
+#include "tests/io/fixtures.h"
 
 namespace mpiquant {
 namespace {
 
 constexpr std::chrono::milliseconds kPatience{200};
 
-class LeaseTest : public testing::Test {
+class KeptLeaseTest : public testing::Test {
  protected:
-  void SetUp() override { std::filesystem::remove(path_); }
-  void TearDown() override { std::filesystem::remove(path_); }
   // Leaves a lease as another holder would.
   void leave(const Json& changes) const {
     Json holder;
     {
-      const WorkLease mine(path_, false, kPatience);
+      const KeptLease mine(folder_.path(), false, kPatience);
       holder = parse_json(read_text_file(path_), path_);
     }
     holder.update(changes);
@@ -32,58 +31,59 @@ class LeaseTest : public testing::Test {
   }
   std::string refusal(bool force = false) const {
     try {
-      const WorkLease second(path_, force, kPatience);
+      const KeptLease second(folder_.path(), force, kPatience);
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ExitCode::kUsage);
       return error.what();
     }
     return "";
   }
-  std::string path_ = testing::TempDir() + "/lease-" + std::to_string(getpid()) + ".json";
+  TemporaryFolder folder_;
+  std::string path_ = folder_ / "lease.1";
 };
 
-TEST_F(LeaseTest, OneHolderAtATime) {
+TEST_F(KeptLeaseTest, OneHolderAtATime) {
   {
-    const WorkLease first(path_, false, kPatience);
+    const KeptLease first(folder_.path(), false, kPatience);
     EXPECT_NE(refusal().find(std::to_string(getpid())), std::string::npos);
   }
-  EXPECT_EQ(path_kind(path_), PathKind::kNothing);
+  EXPECT_TRUE(list_directory(folder_.path()).empty());
   EXPECT_EQ(refusal(), "");
 }
 
-TEST_F(LeaseTest, AHolderOnAnotherHostKeepsItWhileItRenews) {
+TEST_F(KeptLeaseTest, AHolderOnAnotherHostKeepsItWhileItRenews) {
   leave({{"host", "elsewhere"}, {"job", "77"}});
   const std::string words = refusal();
   for (const char* word : {"elsewhere", "Slurm job 77", "--force"}) EXPECT_NE(words.find(word), std::string::npos) << words;
   EXPECT_EQ(refusal(true), "");
 }
 
-TEST_F(LeaseTest, TheDeadAreFollowed) {
+TEST_F(KeptLeaseTest, TheDeadAreFollowed) {
   const pid_t child = fork();
   if (child == 0) _exit(0);
-  leave({{"pid", child}});  // not waited for yet
+  leave({{"pid", child}, {"start", process_of(child).start}});  // not waited for yet
   EXPECT_EQ(refusal(), "");
   waitpid(child, nullptr, 0);
-  leave({{"pid", child}});
+  leave({{"pid", child}, {"start", process_of(child).start}});
   EXPECT_EQ(refusal(), "");
-  leave({{"host", "elsewhere"}, {"renewed", std::time(nullptr) - WorkLease::kLifetime.count() - 5}});
+  leave({{"host", "elsewhere"}, {"renewed", std::time(nullptr) - Lease::kLifetime.count() - 5}});
   EXPECT_EQ(refusal(), "");
-  leave({{"host", "elsewhere"}, {"renewed", std::time(nullptr) - WorkLease::kLifetime.count() + 60}});
+  leave({{"host", "elsewhere"}, {"renewed", std::time(nullptr) - Lease::kLifetime.count() + 60}});
   EXPECT_NE(refusal(), "");
 }
 
-TEST_F(LeaseTest, AHolderThatIsEndingIsWaitedFor) {
+TEST_F(KeptLeaseTest, AHolderThatIsEndingIsWaitedFor) {
   const pid_t child = fork();
   if (child == 0) {
     usleep(50'000);
     _exit(0);
   }
-  leave({{"pid", child}});
+  leave({{"pid", child}, {"start", process_of(child).start}});
   EXPECT_EQ(refusal(), "");
   waitpid(child, nullptr, 0);
 }
 
-TEST_F(LeaseTest, AnotherStartOfTheSameBatchJobGoesOn) {
+TEST_F(KeptLeaseTest, AnotherStartOfTheSameBatchJobGoesOn) {
   setenv("SLURM_JOB_ID", "4711", 1);
   leave({{"host", "elsewhere"}});
   EXPECT_EQ(refusal(), "");

@@ -1,4 +1,4 @@
-#include "src/fleet/state.h"
+#include "io/shared_file.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@
 
 #include "io/file.h"
 #include "src/base/error.h"
-#include "src/fleet/process.h"
+#include "src/base/process_id.h"
 
 namespace mpiquant {
 namespace {
@@ -23,16 +23,29 @@ namespace fs = std::filesystem;
 std::string write_beside(const std::string& path, std::string_view text) {
   fs::create_directories(fs::path(path).parent_path());
   std::string temporary = fmt::format("{}.partial-{}-{}", path, host_name(), ::getpid());
-  File file = File::create(temporary, 0);
-  file.write_at(0, std::as_bytes(std::span(text)));
-  file.sync();
-  file.close();
+  try {
+    File file = File::create(temporary, 0);
+    file.write_at(0, std::as_bytes(std::span(text)));
+    file.sync();
+    file.close();
+  } catch (const Error&) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
   return temporary;
 }
 
 }  // namespace
 
-void replace_shared_file(const std::string& path, std::string_view text) { rename_into_place(write_beside(path, text), path); }
+void replace_shared_file(const std::string& path, std::string_view text) {
+  const std::string temporary = write_beside(path, text);
+  try {
+    rename_into_place(temporary, path);
+  } catch (const Error&) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
 
 bool create_shared_file(const std::string& path, std::string_view text) {
   const std::string temporary = write_beside(path, text);

@@ -8,7 +8,7 @@
 
 namespace mpiquant {
 
-// Files of a fleet's state are small, replaced as a whole, and read and written by any number of processes on any hosts.
+// Small files that are replaced as a whole, and read and written by any number of processes on any hosts.
 
 // Replaces a file as a whole; several processes may do so at once, and one of them wins. Missing folders are made.
 void replace_shared_file(const std::string& path, std::string_view text);
