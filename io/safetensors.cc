@@ -49,6 +49,17 @@ std::optional<std::int64_t> tensor_bytes(const Shape& shape, int bits) {
   return total / 8;
 }
 
+// True if each tensor, one after the other, begins at a multiple of its element.
+bool aligned(std::span<const SafetensorsTensor* const> tensors) {
+  std::int64_t end = 0;  // tensors without a size are refused when they are laid out
+  for (const SafetensorsTensor* tensor : tensors) {
+    const int bits = find_dtype(tensor->dtype)->bits;
+    if (end % std::max(1, bits / 8) != 0) return false;
+    if (__builtin_add_overflow(end, tensor_bytes(tensor->shape, bits).value_or(0), &end)) return false;
+  }
+  return true;
+}
+
 // A JSON number that is a whole number in [0, 2^63).
 std::int64_t whole_number(const nlohmann::json& value, const std::string& what) {
   check(value.is_number_unsigned() && value.get<std::uint64_t>() <= std::uint64_t{std::numeric_limits<std::int64_t>::max()},
@@ -144,7 +155,7 @@ SafetensorsHeader parse_safetensors_header(const File& file) {
 }
 
 SafetensorsLayout build_safetensors_header(std::span<const SafetensorsTensor> tensors,
-                                           const std::map<std::string, std::string>& metadata) {
+                                           const std::map<std::string, std::string>& metadata, TensorOrder wanted) {
   std::vector<const SafetensorsTensor*> order;
   std::set<std::string_view> names;
   for (const SafetensorsTensor& tensor : tensors) {
@@ -152,11 +163,13 @@ SafetensorsLayout build_safetensors_header(std::span<const SafetensorsTensor> te
     expect(tensor.name != kMetadataKey && names.insert(tensor.name).second, "tensor {} is laid out twice", tensor.name);
     order.push_back(&tensor);
   }
-  std::ranges::sort(order, [](const SafetensorsTensor* a, const SafetensorsTensor* b) {
-    const DTypeBits* row_a = find_dtype(a->dtype);
-    const DTypeBits* row_b = find_dtype(b->dtype);
-    return row_a != row_b ? row_a > row_b : a->name < b->name;
-  });
+  if (wanted == TensorOrder::kReference || !aligned(order)) {
+    std::ranges::sort(order, [](const SafetensorsTensor* a, const SafetensorsTensor* b) {
+      const DTypeBits* row_a = find_dtype(a->dtype);
+      const DTypeBits* row_b = find_dtype(b->dtype);
+      return row_a != row_b ? row_a > row_b : a->name < b->name;
+    });
+  }
 
   SafetensorsLayout layout;
   std::string text;

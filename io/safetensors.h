@@ -46,12 +46,18 @@ struct SafetensorsTensor {
 
 struct SafetensorsLayout {
   std::vector<std::byte> header;          // at offset 0: length, JSON, spaces up to a multiple of 8
-  std::vector<SafetensorsEntry> entries;  // in the order of their data: dtype (widest first), then name, as the reference writer
+  std::vector<SafetensorsEntry> entries;  // in the order of their data
   std::int64_t file_bytes = 0;
+};
+
+enum class TensorOrder : std::uint8_t {
+  kReference,  // dtype (widest first), then name, as the reference writer
+  kGiven,      // as given, provided that every tensor begins at a multiple of its element; otherwise kReference
 };
 
 // Header, offsets and size of a file that holds these tensors (names unique, known dtypes); a pure function.
 SafetensorsLayout build_safetensors_header(std::span<const SafetensorsTensor> tensors,
-                                           const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+                                           const std::map<std::string, std::string>& metadata = {{"format", "pt"}},
+                                           TensorOrder order = TensorOrder::kReference);
 
 }  // namespace mpiquant

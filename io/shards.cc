@@ -52,7 +52,11 @@ std::vector<Module> in_model_order(std::vector<StoredTensor> tensors, const Mode
     module.tensors.push_back(std::move(tensor));
   }
   std::vector<Module> result;
-  for (auto& [key, module] : modules) result.push_back(std::move(module));
+  for (auto& [key, module] : modules) {
+    // The widest first, so that all are aligned.
+    std::ranges::stable_sort(module.tensors, std::ranges::greater{}, [](const StoredTensor& t) { return size_of(t.dtype); });
+    result.push_back(std::move(module));
+  }
   return result;
 }
 
@@ -63,7 +67,7 @@ FilePlan lay_out(std::string path, const std::vector<StoredTensor>& tensors) {
     plain.push_back({tensor.name, std::string(info(tensor.dtype).safetensors_name), tensor.shape});
     by_name.emplace(tensor.name, &tensor);
   }
-  SafetensorsLayout layout = build_safetensors_header(plain);
+  SafetensorsLayout layout = build_safetensors_header(plain, {{"format", "pt"}}, TensorOrder::kGiven);
   FilePlan file{.path = std::move(path), .header = std::move(layout.header), .bytes = layout.file_bytes, .tensors = {}};
   for (const SafetensorsEntry& entry : layout.entries) {
     const StoredTensor& tensor = *by_name.at(entry.name);

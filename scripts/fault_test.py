@@ -60,7 +60,7 @@ def main():
     expected = sums(output)
     table = collections.Counter()
     for call, kinds in KINDS.items():
-        paths = [str(pathlib.Path(MODEL).resolve())] if call == "pread" else [str(folder.resolve())]
+        paths = [str(folder.resolve())] + ([str(pathlib.Path(MODEL).resolve())] if call == "pread" else [])
         for path in paths:
             fresh()
             count_file = folder.parent / "fault-count"

@@ -1,35 +1,63 @@
+// EVP, which replaces these functions, cannot hand out its state.
+#define OPENSSL_SUPPRESS_DEPRECATED
+
 #include "src/base/hash.h"
 
-#include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <xxhash.h>
 
 #include <array>
+#include <charconv>
 
 #include "src/base/error.h"
 
 namespace mpiquant {
+namespace {
+
+constexpr std::size_t kWordDigits = 8;
+
+}  // namespace
 
 struct Sha256::State {
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context{EVP_MD_CTX_new(), &EVP_MD_CTX_free};
+  SHA256_CTX context;
 };
 
-Sha256::Sha256() : state_(std::make_unique<State>()) {
-  expect(state_->context && EVP_DigestInit_ex(state_->context.get(), EVP_sha256(), nullptr) == 1, "SHA-256 cannot start");
+Sha256::Sha256() : state_(std::make_unique<State>()) { expect(SHA256_Init(&state_->context) == 1, "SHA-256 cannot start"); }
+
+Sha256::Sha256(std::string_view state, std::uint64_t bytes) : Sha256() {
+  SHA256_CTX& context = state_->context;
+  expect(state.size() == std::size(context.h) * kWordDigits && bytes % kBlockBytes == 0, "\"{}\" after {} bytes is no state",
+         state, bytes);
+  for (std::size_t i = 0; i < std::size(context.h); ++i) {
+    const std::string_view digits = state.substr(i * kWordDigits, kWordDigits);
+    const auto [end, error] = std::from_chars(digits.begin(), digits.end(), context.h[i], 16);
+    expect(error == std::errc() && end == digits.end(), "\"{}\" is no state", state);
+  }
+  // The length so far, in bits.
+  context.Nl = static_cast<SHA_LONG>(bytes << 3U);
+  context.Nh = static_cast<SHA_LONG>(bytes >> 29U);
 }
+
 Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;
 Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 
 void Sha256::update(std::span<const std::byte> bytes) {
-  expect(EVP_DigestUpdate(state_->context.get(), bytes.data(), bytes.size()) == 1, "SHA-256 update failed");
+  expect(SHA256_Update(&state_->context, bytes.data(), bytes.size()) == 1, "SHA-256 update failed");
+}
+
+std::string Sha256::state() const {
+  expect(state_->context.num == 0, "SHA-256 has {} bytes of a block that is not full", state_->context.num);
+  std::string text;
+  for (const SHA_LONG word : state_->context.h) text += fmt::format("{:08x}", word);
+  return text;
 }
 
 std::string Sha256::hex() {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int size = 0;
-  expect(EVP_DigestFinal_ex(state_->context.get(), digest.data(), &size) == 1, "SHA-256 final failed");
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
+  expect(SHA256_Final(digest.data(), &state_->context) == 1, "SHA-256 final failed");
   std::string text;
-  for (unsigned int i = 0; i < size; ++i) text += fmt::format("{:02x}", digest[i]);
+  for (const unsigned char byte : digest) text += fmt::format("{:02x}", byte);
   return text;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,11 +12,17 @@ namespace mpiquant {
 // Incremental SHA-256 (OpenSSL); hex() finishes and returns 64 lower-case digits.
 class Sha256 {
  public:
+  static constexpr std::size_t kBlockBytes = 64;
+
   Sha256();
+  // Goes on from state(), which is 64 lower-case digits, after `bytes` bytes, a multiple of kBlockBytes.
+  Sha256(std::string_view state, std::uint64_t bytes);
   ~Sha256();
   Sha256(Sha256&&) noexcept;
   Sha256& operator=(Sha256&&) noexcept;
   void update(std::span<const std::byte> bytes);
+  // The chaining value, to go on from elsewhere; only after a multiple of kBlockBytes.
+  std::string state() const;
   std::string hex();
 
  private:

@@ -105,9 +105,10 @@ void Checkpoint::remove() const {
 }
 
 void Checkpoint::commit_layer(std::int64_t layer, const std::vector<TensorRecord>& records,
-                              const std::map<std::string, std::string>& codes) const {
+                              const std::map<std::string, std::string>& codes,
+                              const std::map<std::string, std::string>& sums) const {
   replace_text_file(path(numbered("layer", layer) + ".json"),
-                    Json{{"records", records_json(records)}, {"codes", codes}}.dump() + "\n");
+                    Json{{"records", records_json(records)}, {"codes", codes}, {"sums", sums}}.dump() + "\n");
 }
 
 void Checkpoint::commit_hidden(std::int64_t layer, const std::map<std::int64_t, std::string>& units, std::int64_t first) const {
@@ -144,6 +145,7 @@ Checkpoint::State Checkpoint::state() const {
     if (const auto layer = layer_of(name, "layer", "\\.json")) {
       read_json(path(name), [&](const Json& json) {
         state.layers[*layer] = records_of(json.at("records"));
+        state.sums[*layer] = texts_of(json.at("sums"));
         for (auto& [module, file] : texts_of(json.at("codes"))) {
           if (path_kind(path(file)) == PathKind::kFile) {
             state.codes[module] = file;
@@ -160,15 +162,19 @@ Checkpoint::State Checkpoint::state() const {
   // there on are made again.
   const std::int64_t covered = state.snapshots.empty() ? 0 : state.snapshots.rbegin()->first;
   const auto lost = without_codes.lower_bound(covered);
-  if (lost != without_codes.end()) state.layers.erase(state.layers.lower_bound(*lost), state.layers.end());
+  if (lost != without_codes.end()) {
+    state.layers.erase(state.layers.lower_bound(*lost), state.layers.end());
+    state.sums.erase(state.sums.lower_bound(*lost), state.sums.end());
+  }
   return state;
 }
 
 Json Checkpoint::to_json(const State& state) {
-  Json layers = Json::object(), snapshots = Json::object();
+  Json layers = Json::object(), snapshots = Json::object(), sums = Json::object();
   for (const auto& [layer, records] : state.layers) layers[std::to_string(layer)] = records_json(records);
   for (const auto& [layer, units] : state.snapshots) snapshots[std::to_string(layer)] = units_json(units);
-  return {{"layers", layers}, {"codes", state.codes}, {"snapshots", snapshots}};
+  for (const auto& [layer, states] : state.sums) sums[std::to_string(layer)] = states;
+  return {{"layers", layers}, {"codes", state.codes}, {"snapshots", snapshots}, {"sums", sums}};
 }
 
 Checkpoint::State Checkpoint::state_from(const Json& json) {
@@ -176,6 +182,7 @@ Checkpoint::State Checkpoint::state_from(const Json& json) {
   state.codes = texts_of(json.at("codes"));
   for (const auto& [layer, records] : json.at("layers").items()) state.layers[std::stoll(layer)] = records_of(records);
   for (const auto& [layer, units] : json.at("snapshots").items()) state.snapshots[std::stoll(layer)] = units_of(units);
+  for (const auto& [layer, states] : json.at("sums").items()) state.sums[std::stoll(layer)] = texts_of(states);
   return state;
 }
 

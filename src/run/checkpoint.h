@@ -14,7 +14,8 @@ namespace mpiquant {
 
 // The durable state of a run, in a folder that all ranks see:
 //   run.json             the run's identity; written once the output files exist in the partial folder
-//   layer-00005.json     layer 5 is in the outputs: records of its tensors, and which file holds each linear's codes
+//   layer-00005.json     layer 5 is in the outputs: records of its tensors, which file holds each linear's codes, and how far the
+//                        output files were summed when it was written
 //   codes-00005-2.h5     codes of the propagated output that rank 2 packed (src/run/codes_file.h)
 //   hidden-00008.json    the hidden states that enter layer 8 are complete: the file of each unit
 //   hidden-00008-2.h5    those of rank 2's units (src/run/hidden_file.h)
@@ -36,9 +37,9 @@ class Checkpoint {
   void begin(const Identity& identity) const;
   void remove() const;
 
-  // codes: module → file in the folder.
-  void commit_layer(std::int64_t layer, const std::vector<TensorRecord>& records,
-                    const std::map<std::string, std::string>& codes) const;
+  // codes: module → file in the folder. sums: states of RunningSums, over layers that are committed.
+  void commit_layer(std::int64_t layer, const std::vector<TensorRecord>& records, const std::map<std::string, std::string>& codes,
+                    const std::map<std::string, std::string>& sums) const;
   // units: index of the unit → file. Removes what nobody needs any more: older hidden states from layer `first` on, and the codes
   // of layers [first, layer).
   void commit_hidden(std::int64_t layer, const std::map<std::int64_t, std::string>& units, std::int64_t first) const;
@@ -47,6 +48,7 @@ class Checkpoint {
     std::map<std::int64_t, std::vector<TensorRecord>> layers;  // committed
     std::map<std::string, std::string> codes;                  // module → file, of layers whose codes are still there
     std::map<std::int64_t, std::map<std::int64_t, std::string>> snapshots;  // layer → unit → file
+    std::map<std::int64_t, std::map<std::string, std::string>> sums;        // layer → name of a sum → its state then
 
     std::set<std::int64_t> committed() const;
     std::set<std::int64_t> snapshot_layers() const;

@@ -116,6 +116,7 @@ void Committer::begin(Line line) {
         for (Hdf5Writer& file : kept) file.publish();
         if (codes) publish(std::move(*codes));
         if (hidden) publish(std::move(*hidden));
+        files_.sums().advance();
       });
 }
 
@@ -125,12 +126,16 @@ void Committer::finish() {
   Communicator& group = *job_.grid.group;
   const Line line = *std::exchange(line_, std::nullopt);
   collectively(group, [&] { syncing_.get(); });
+  std::map<std::string, std::string> sums;
+  for (const std::string& text : all_gather_strings(group, Json(files_.sums().save()).dump()))
+    sums.merge(Json::parse(text).get<std::map<std::string, std::string>>());
   const PhaseTimer commit_timer(report_, "commit");
   collectively(group, [&] {
     if (group.rank() != 0) return;
-    checkpoint_.commit_layer(line.layer, line.records, line.codes);
+    checkpoint_.commit_layer(line.layer, line.records, line.codes, sums);
     if (line.hidden) checkpoint_.commit_hidden(line.layer + 1, *line.hidden, first_);
   });
+  files_.sums().layer_durable(line.layer);
   ++report_.layers_committed;
 }
 

@@ -26,8 +26,8 @@ struct CommitOptions {
   std::string local_dir;              // where state files are written before they are copied to the checkpoint; may be empty
 };
 
-// Makes what a stage's layers wrote durable: a layer's files are synced while the next layer runs, then one replica writes its
-// line. Used by the replicas of a stage together, from the communicating thread.
+// Makes what a stage's layers wrote durable: a layer's files are synced, and the layers before are summed, while the next layer
+// runs; then one replica writes its line. Used by the replicas of a stage together, from the communicating thread.
 class Committer {
  public:
   // first: the stage's first layer.

@@ -10,6 +10,7 @@
 #include "io/container.h"
 #include "io/file.h"
 #include "src/plan/plan.h"
+#include "src/run/running_sums.h"
 
 namespace mpiquant {
 
@@ -17,9 +18,9 @@ namespace mpiquant {
 // safe from any thread.
 class OutputFiles {
  public:
-  // folders: the (staged) directory of each output.
+  // folders: the (staged) directory of each output. rank: of the job.
   OutputFiles(const Plan& plan, const std::vector<OutputSpec>& outputs, const ModelSpec& model,
-              std::vector<std::filesystem::path> folders);
+              std::vector<std::filesystem::path> folders, int rank);
 
   // Creates all files with their final size and writes their headers; by one rank, before any other opens them.
   void create() const;
@@ -34,10 +35,13 @@ class OutputFiles {
   void write_slab(const SlabPlan& slab, const RowReader& read);
   // The files this rank has open for writing; valid until close(). Syncing them makes what was written so far durable.
   std::vector<File*> open_files();
-  // Syncs and closes what this rank has written.
+  // Syncs what this rank has written so far.
+  void sync();
+  // The same, and closes it.
   void close();
 
   std::int64_t bytes_written() const { return bytes_written_; }
+  RunningSums& sums() { return sums_; }
 
  private:
   File& open(std::size_t output, std::size_t file);
@@ -46,6 +50,7 @@ class OutputFiles {
   const std::vector<OutputSpec>& outputs_;
   const ModelSpec& model_;
   std::vector<std::filesystem::path> folders_;
+  RunningSums sums_;
   std::map<std::pair<std::size_t, std::size_t>, File> open_;
   // (output, module) → (file, tensor) of its pieces
   std::map<std::pair<std::size_t, std::string>, std::vector<std::pair<std::size_t, std::size_t>>> pieces_;

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "io/file.h"
-#include "io/manifest.h"
+#include "src/base/hash.h"
 
 namespace mpiquant {
 std::vector<std::string> fallbacks(const std::vector<TensorRecord>& records) {
@@ -32,38 +32,25 @@ Json tensor_facts(const std::vector<TensorRecord>& records, std::size_t output) 
 }
 
 void complete_output(Job& job, const std::filesystem::path& folder, const OutputSpec& output, const RunFacts& facts,
-                     const std::vector<FilePlan>& files, const std::vector<std::string>& notes) {
-  std::vector<std::string> paths;
+                     FileSums sums, const std::vector<std::string>& notes) {
   collectively(job.world, [&] {
+    if (job.world.rank() != 0) return;
     std::vector<TextFile> texts = find_container(output.container).metadata(output, facts);
-    Json about = {{"program", "mpiquant"},  {"version", facts.program_version}, {"output", output.label},
-                  {"recipe", facts.recipe}, {"tensors", facts.tensors},         {"notes", notes}};
+    const Json about = {{"program", "mpiquant"},  {"version", facts.program_version}, {"output", output.label},
+                        {"recipe", facts.recipe}, {"tensors", facts.tensors},         {"notes", notes}};
     texts.push_back({"mpiquant.json", about.dump(2) + "\n"});
     for (const TextFile& text : texts) {
-      paths.push_back(text.path);
-      if (job.world.rank() != 0) continue;
       const std::filesystem::path at = folder / text.path;
       std::filesystem::create_directories(at.parent_path());
       write_text_file(at, text.content);
+      sums[text.path] = sha256_hex(text.content);
     }
-    for (const FilePlan& file : files) paths.push_back(file.path);
   });
-  std::sort(paths.begin(), paths.end());
-  const auto ranks = static_cast<std::size_t>(job.world.size());
-  Json mine = Json::object();
-  collectively(job.world, [&] {
-    for (auto i = static_cast<std::size_t>(job.world.rank()); i < paths.size(); i += ranks)
-      mine[paths[i]] = hash_file_sha256(folder / paths[i]);
-  });
-  const std::vector<std::string> sums = all_gather_strings(job.world, mine.dump());
+  const std::vector<std::string> all = all_gather_strings(job.world, Json(sums).dump());
   collectively(job.world, [&] {
     if (job.world.rank() != 0) return;
-    std::map<std::string, std::string> by_path;
-    for (const std::string& text : sums) {
-      const Json of_rank = Json::parse(text);
-      for (const auto& [path, sum] : of_rank.items()) by_path[path] = sum.get<std::string>();
-    }
-    write_manifest(folder, by_path);
+    for (const std::string& text : all) sums.merge(Json::parse(text).get<FileSums>());
+    write_manifest(folder, sums);
   });
 }
 

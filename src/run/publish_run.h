@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "io/container.h"
+#include "io/manifest.h"
 #include "src/base/json.h"
 #include "src/run/job.h"
 #include "src/run/record.h"
@@ -17,9 +18,9 @@ std::vector<std::string> fallbacks(const std::vector<TensorRecord>& records);
 // The facts of one output's tensors for mpiquant.json.
 Json tensor_facts(const std::vector<TensorRecord>& records, std::size_t output);
 
-// Writes everything of an output but its tensors into its folder, and SHA256SUMS over all of it; ranks share the hashing.
-// Collective over the job.
+// Writes everything of an output but its tensors into its folder, and SHA256SUMS over all of it. sums: of this rank's part of
+// the tensors' files. Collective over the job.
 void complete_output(Job& job, const std::filesystem::path& folder, const OutputSpec& output, const RunFacts& facts,
-                     const std::vector<FilePlan>& files, const std::vector<std::string>& notes);
+                     FileSums sums, const std::vector<std::string>& notes);
 
 }  // namespace mpiquant

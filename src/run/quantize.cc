@@ -99,6 +99,8 @@ void write_slabs(Job& job, const Plan& plan, const TensorSource& source, OutputF
         load_rows(source, tensor.source, static_cast<std::int64_t>(out.size()) / (end - begin), begin, end, out);
       });
     }
+    // A stage's commits sync what its own ranks wrote; sums read all.
+    if (plan.stages > 1) files.sync();
   });
 }
 
@@ -212,7 +214,7 @@ Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& mod
 }
 
 void finish_outputs(Job& job, const QuantizeRequest& request, const ModelInput& model, Prepared& run,
-                    const std::vector<TensorRecord>& records, const std::vector<fs::path>& folders) {
+                    const std::vector<TensorRecord>& records, const std::vector<fs::path>& folders, RunningSums& sums) {
   std::vector<std::string> found = run.notes;
   for (std::string& fallback : fallbacks(records)) found.push_back(std::move(fallback));
   for (const OutputSpec& output : run.outputs)
@@ -224,7 +226,9 @@ void finish_outputs(Job& job, const QuantizeRequest& request, const ModelInput& 
   collectively(job.world, [&] { check_gates(request.gates, found, records); });
   for (std::size_t o = 0; o < run.outputs.size(); ++o) {
     run.facts.tensors = tensor_facts(records, o);
-    complete_output(job, folders[o], run.outputs[o], run.facts, run.plan->files[o], notes_of(run.notes, run.outputs[o]));
+    FileSums mine;
+    collectively(job.world, [&] { mine = sums.finish(o); });
+    complete_output(job, folders[o], run.outputs[o], run.facts, std::move(mine), notes_of(run.notes, run.outputs[o]));
   }
 }
 
@@ -239,12 +243,13 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
   partial = broadcast_string(job.world, partial, 0);
   std::vector<fs::path> folders;
   for (const fs::path& folder : output_folders(run.outputs)) folders.push_back(fs::path(partial) / folder);
-  OutputFiles files(*run.plan, run.outputs, model.spec, folders);
+  OutputFiles files(*run.plan, run.outputs, model.spec, folders, job.world.rank());
   std::string left;
   collectively(job.world, [&] {
     if (job.world.rank() == 0) left = Checkpoint::to_json(state.prepare(files, folders, identity)).dump();
   });
   const Checkpoint::State resumed = Checkpoint::state_from(Json::parse(broadcast_string(job.world, left, 0)));
+  files.sums().resume(resumed);
   if (!resumed.layers.empty())
     info_line("going on with {}: {} of {} layers are done", state.checkpoint().folder(), resumed.layers.size(),
               model.spec.layers.size());
@@ -265,8 +270,10 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
     for (const auto& [layer, records] : resumed.layers) mine.insert(mine.end(), records.begin(), records.end());
   {
     const PhaseTimer timer(report, "publish");
-    finish_outputs(job, request, model, run, gather_records(job.world, mine), folders);
+    finish_outputs(job, request, model, run, gather_records(job.world, mine), folders, files.sums());
   }
+  report.bytes_summed_at_front = files.sums().bytes_at_front();
+  report.bytes_summed_at_end = files.sums().bytes_at_end();
   const PhaseTimer timer(report, "rename");
   collectively(job.world, [&] {
     if (job.world.rank() == 0) state.publish();

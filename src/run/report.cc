@@ -14,6 +14,8 @@ Json RankReport::to_json() const {
           {"rows_swept", rows_swept},
           {"bytes_read", bytes_read},
           {"bytes_written", bytes_written},
+          {"bytes_summed_at_front", bytes_summed_at_front},
+          {"bytes_summed_at_end", bytes_summed_at_end},
           {"hessian_bytes", hessian_bytes},
           {"peak_memory", peak_memory},
           {"layers_committed", layers_committed},

@@ -18,11 +18,13 @@ struct RankReport {
   std::int64_t rows_swept = 0;
   std::int64_t bytes_read = 0;
   std::int64_t bytes_written = 0;
-  std::int64_t hessian_bytes = 0;     // handed to the reduction of Hessians
-  std::int64_t peak_memory = 0;       // resident bytes
-  std::int64_t layers_committed = 0;  // of this rank's stage, by this start of the program
-  std::int64_t layers_skipped = 0;    // committed before and not run again
-  std::int64_t layers_replayed = 0;   // committed before, run again for their outputs
+  std::int64_t bytes_summed_at_front = 0;  // of output files, while layers were worked on
+  std::int64_t bytes_summed_at_end = 0;    // of them, when all was written
+  std::int64_t hessian_bytes = 0;          // handed to the reduction of Hessians
+  std::int64_t peak_memory = 0;            // resident bytes
+  std::int64_t layers_committed = 0;       // of this rank's stage, by this start of the program
+  std::int64_t layers_skipped = 0;         // committed before and not run again
+  std::int64_t layers_replayed = 0;        // committed before, run again for their outputs
 
   Marks marks;  // signs of life of this rank
 

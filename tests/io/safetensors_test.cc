@@ -73,6 +73,19 @@ TEST(Safetensors, TensorsAreFiledAsTheReferenceWriterDoes) {
   }
 }
 
+TEST(Safetensors, TheGivenOrderIsKeptUnlessItWouldMisalign) {
+  const auto names = [](const std::vector<SafetensorsTensor>& tensors) {
+    std::string text;
+    for (const SafetensorsEntry& entry : build_safetensors_header(tensors, {}, TensorOrder::kGiven).entries) {
+      text += entry.name;
+      EXPECT_EQ(entry.offset % (*safetensors_dtype_bits(entry.dtype) / 8), 0) << entry.name;
+    }
+    return text;
+  };
+  EXPECT_EQ(names({{"b", "F16", {2}}, {"a", "I32", {1}}, {"c", "U8", {1}}}), "bac");
+  EXPECT_EQ(names({{"b", "F16", {1}}, {"a", "I32", {1}}, {"c", "U8", {1}}}), "abc");
+}
+
 // The bundled model was written by the reference writer: a header parsed and built again is the same, to the byte.
 TEST(Safetensors, FilesOfTheReferenceWriterAreRebuilt) {
   for (const char* name : {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "reference.safetensors"}) {

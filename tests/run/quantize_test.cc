@@ -138,6 +138,30 @@ TEST_F(Quantize, WorkAndWireAreAsPlanned) {
       EXPECT_EQ(report["ranks"][rank][field], report["plan"][rank][field]) << field << " of rank " << rank;
 }
 
+TEST_F(Quantize, EachByteOfTheModelIsReadOnceAStageAndNotOnceARank) {
+  const auto bytes_read = [&](int ranks, int stages) {
+    QuantizeRequest mine = request(fmt::format("{}-{}", ranks, stages));
+    mine.recipe.stages = stages;
+    if (stages > 1) mine.recipe.schedule = Schedule::kStaged;
+    run(mine, ranks);
+    const Json report = parse_json(read_text_file(mine.work_dir + "/report.json"), "report");
+    std::int64_t bytes = 0;
+    for (const Json& rank : report["ranks"]) bytes += rank["bytes_read"].get<std::int64_t>();
+    return bytes;
+  };
+  const ModelInput model = open_model(kModel);
+  std::int64_t everywhere = 0;  // vectors, and pieces by which ranks compare what they see
+  for (const TensorEntry& entry : model.source->entries())
+    everywhere += std::min<std::int64_t>(entry.bytes, 4096) + (entry.shape.size() == 1 ? entry.bytes : 0);
+  const std::int64_t one = bytes_read(1, 1);
+  ASSERT_GT(one / 8, 3 * everywhere);  // a layer read twice would be seen
+  for (const int stages : {1, 2}) {
+    const std::int64_t four = bytes_read(4, stages);
+    EXPECT_GE(four, one - 4 * everywhere) << stages;
+    EXPECT_LE(four, one + 3 * everywhere) << stages;
+  }
+}
+
 TEST_F(Quantize, AnExistingOutputIsKept) {
   QuantizeRequest first = request("out");
   first.recipe.method = "rtn";

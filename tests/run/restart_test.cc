@@ -191,6 +191,51 @@ TEST_F(Restarted, DamagedStateIsRefusedAndKept) {
   EXPECT_EQ(report(some)["ranks"][0]["layers_committed"], 3);
 }
 
+TEST_F(Restarted, SumsFollowTheWriteFrontAndGoOnFromTheCheckpoint) {
+  const auto amount = [](const QuantizeRequest& request, const char* name) {
+    std::int64_t sum = 0;
+    const Json ranks = report(request)["ranks"];
+    for (const Json& rank : ranks) sum += rank[name].get<std::int64_t>();
+    return sum;
+  };
+  const auto layer_path = [](const QuantizeRequest& request, int layer) {
+    return request.work_dir + fmt::format("/checkpoint/layer-{:05}.json", layer);
+  };
+  const auto summed = [](const Json& line) {
+    std::int64_t bytes = 0;
+    for (const auto& [name, state] : line["sums"].items()) bytes += std::stoll(state.get<std::string>());
+    return bytes;
+  };
+  QuantizeRequest whole = request("whole");
+  run(whole, 2);
+  const auto size = static_cast<std::int64_t>(fs::file_size(whole.output + "/model.safetensors"));
+  EXPECT_EQ(amount(whole, "bytes_summed_at_front") + amount(whole, "bytes_summed_at_end"), size);
+  EXPECT_GT(amount(whole, "bytes_summed_at_front"), size / 2);
+
+  QuantizeRequest some = request("some");
+  ASSERT_FALSE(run_some(some, 2, 4));
+  const Json line = parse_json(read_text_file(layer_path(some, 3)), "line");
+  EXPECT_GT(summed(line), size / 4);
+  run(some, 3);  // checks the sums
+  EXPECT_EQ(summed(line) + amount(some, "bytes_summed_at_front") + amount(some, "bytes_summed_at_end"), size);
+
+  // Without states that can be trusted, all is summed anew, and right.
+  QuantizeRequest damaged = request("damaged");
+  ASSERT_FALSE(run_some(damaged, 2, 4));
+  for (int layer = 0; layer < 4; ++layer) {
+    Json other = parse_json(read_text_file(layer_path(damaged, layer)), "line");
+    for (auto& [name, state] : other["sums"].items()) {
+      std::string text = state.get<std::string>();
+      text[text.find(' ') + 1] ^= 1;
+      state = text;
+    }
+    write_text_file(layer_path(damaged, layer), other.dump());
+  }
+  run(damaged, 1);
+  EXPECT_EQ(amount(damaged, "bytes_summed_at_front") + amount(damaged, "bytes_summed_at_end"), size);
+  EXPECT_EQ(sums(damaged), sums(whole));
+}
+
 TEST_F(Restarted, RoundToNearestSkipsWhatIsDone) {
   QuantizeRequest whole = request("whole");
   whole.recipe.method = "rtn";
