@@ -14,16 +14,19 @@
 #include "src/run/identity.h"
 #include "src/run/model_input.h"
 #include "src/run/quantize.h"
+#include "src/run/stage_weights.h"
 
 namespace mpiquant {
 namespace {
 
 OptionGroup job_group() {
   OptionGroup group{"Job", {}};
-  group.options.add_options()                                                                                  //
-      ("output,o", folder_value(), "directory to make; several formats get a folder each in it")               //
-      ("work-dir", folder_value(), "for report.json and state, by default OUTPUT.work")                        //
-      ("dry-run", options::bool_switch(), "print plan, memory and sizes after all checks, and write nothing")  //
+  group.options.add_options()                                                                     //
+      ("output,o", folder_value(), "directory to make; several formats get a folder each in it")  //
+      ("work-dir", folder_value(), "for report.json and state, by default OUTPUT.work")           //
+      ("stage-dir", folder_value(),
+       "node-local directory that one rank of each node first copies the weights to; a copy that is there is used, and stays")  //
+      ("dry-run", options::bool_switch(), "print plan, memory and sizes after all checks, and write nothing")                   //
       ("json", options::bool_switch(), "print the plan of --dry-run, or the report of the run, as JSON");
   add_switch(group.options, "force", "move an existing output aside and replace it (default: no)");
   return group;
@@ -103,6 +106,8 @@ void run_quantize(CommandContext& context) {
   });
   if (help) return;
   require_same(world, {{"recipe", fingerprint(choices)}});
+  if (values.count("stage-dir") != 0 && !values["dry-run"].as<bool>())
+    stage_weights(world, model, values["stage-dir"].as<std::string>());
   request.threads = thread_count(values, world);
   const bool dry = values["dry-run"].as<bool>();
   const bool json = values["json"].as<bool>();
