@@ -44,6 +44,9 @@ struct AttentionShape {
   std::int64_t head_dim;
   std::int64_t window;  // a query sees itself and the window - 1 tokens before it; 0: all before it
   float scale;          // of the scores, 1/sqrt(head_dim)
+  float soft_cap = 0;   // scaled scores s become soft_cap * tanh(s / soft_cap); 0: as they are
+  // [heads] in the backend's memory: a score that joins each softmax of its head and has no value; null: none.
+  const float* sinks = nullptr;
 };
 
 struct FactorOptions {
@@ -60,14 +63,22 @@ struct Factor {
   std::vector<std::int32_t> visit;  // [cols] original column visited at each step
   std::vector<std::uint8_t> dead;   // [cols] by original column: never active in the calibration, weight set to 0
   std::vector<float> diagonal;      // [cols] U_jj by step
-  std::vector<float> upper;         // packed rows: for step j the values U_ji / U_jj, i = j+1 .. cols-1
+  std::vector<float> upper;         // packed rows: for step j the values U_ji / U_jj, i = j+1 .. cols-1; empty: see device_upper
   double damp_percent = 0;          // that succeeded
   int retries = 0;
-  std::shared_ptr<const void> resident;  // the same where the backend computes (Backend::make_resident); shared by copies
+  std::shared_ptr<BackendBuffer> device_upper;  // `upper` in the memory of a backend whose memory is a device's
+  std::shared_ptr<const void> resident;         // all of it where the backend computes (Backend::make_resident)
 };
 
 struct SweepTask {
   ConstMatrix weight;  // [rows <= kPartRows, cols] original column order
+  const Factor* factor;
+  CodecSpec codec;
+};
+
+// The same for parts of one or several linears that share the factor and the codec.
+struct SweepGroup {
+  std::span<const ConstMatrix> parts;
   const Factor* factor;
   CodecSpec codec;
 };
@@ -83,6 +94,8 @@ class Backend {
   // The GPU's index among the visible ones, where buffers are on a device.
   virtual int device_index() const { return 0; }
   virtual BackendBuffer allocate(std::size_t bytes) = 0;
+  // Host memory that transfers to and from the backend are fastest with.
+  virtual BackendBuffer allocate_host(std::size_t bytes);
   // Makes room for so many bytes in all, before work starts. Throws (usage error) with the numbers when the device has less.
   // Where buffers come from the host's memory this does nothing.
   virtual void reserve(std::size_t) {}
@@ -117,18 +130,21 @@ class Backend {
   // hessian: packed upper triangle in fp32. Throws (gate error) when no damping up to 1 helps.
   virtual Factor factor(std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) = 0;
 
-  // The same where the sum stays in space(), as communicators of device buffers take it: zeros for a sum of [cols * (cols + 1) /
-  // 2] int64; adding units to it; and the factor of fp32(sum / 2^exponent), rounded once.
+  // The same where all stays in space(), as communicators of device buffers take it: zeros for a sum of [cols * (cols + 1) / 2]
+  // int64; adding units to it; fp32(sum / 2^exponent), rounded once; and the factor of that.
   virtual BackendBuffer hessian_zeros(std::int64_t cols);
   virtual void hessian_add_to(std::span<const ConstMatrix> units, int exponent, const BackendBuffer& sum);
-  virtual Factor factor_sum(const BackendBuffer& sum, int exponent, std::int64_t cols, const FactorOptions& options);
-  // That fp32 triangle itself, on the host.
-  virtual std::vector<float> hessian_rounded(const BackendBuffer& sum, int exponent);
+  virtual BackendBuffer hessian_rounded(const BackendBuffer& sum, int exponent);
+  virtual Factor factor_packed(const BackendBuffer& packed, std::int64_t cols, const FactorOptions& options);
   // Keeps a factor that came from elsewhere where sweeps read it; without this each sweep brings it again.
   virtual void make_resident(Factor&) {}
 
   // GPTQ: columns in the factor's order, each error carried to the columns not yet visited.
   virtual EncodedRows sweep(Stream&, const SweepTask& task) = 0;
+  // The parts' results one by one, which do not depend on what else is in the group.
+  virtual std::vector<EncodedRows> sweep_group(Stream& stream, const SweepGroup& group);
+  // Rows that a group should have. 0: parts are swept by themselves, each on a stream.
+  virtual std::int64_t group_rows() const { return 0; }
   // Round to nearest; ggml codecs give ggml's bytes.
   virtual EncodedRows encode(Stream&, ConstMatrix weight, const CodecSpec& codec) = 0;
   // g_idx [cols]: group of each column.

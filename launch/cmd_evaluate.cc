@@ -28,7 +28,7 @@ ComputeType compute_of(const options::variables_map& values) {
   if (values.count("compute") == 0) return ComputeType::kF32;
   const std::string& name = values["compute"].as<std::string>();
   const auto type = compute_type(name);
-  check(type.has_value(), ExitCode::kUsage, "--compute {} is unknown (known: f32, bf16)", name);
+  check(type.has_value(), ExitCode::kUsage, "--compute {} is unknown (known: f32, bf16, f16)", name);
   return *type;
 }
 
@@ -39,15 +39,15 @@ CommandPage evaluate_page() {
   job.options.add_options()                                                                                //
       ("reference", folder_value(), "original model: adds KL divergence and top-1 agreement")              //
       ("tokenizer", folder_value(), "directory of the tokenizer, where MODEL has none, by default MODEL")  //
-      ("compute", hinted({.placeholder = "TYPE", .choices = {"f32", "bf16"}, .fallback = "f32"}),
-       "products of activations; bf16 is faster where the processor has AVX512-BF16 or AMX")  //
+      ("compute", hinted({.placeholder = "TYPE", .choices = {"f32", "bf16", "f16"}, .fallback = "f32"}),
+       "products of activations; bf16 is faster where the processor has AVX512-BF16 or AMX, f16 is for GPUs")  //
       ("json", options::bool_switch(), "print JSON");
   return {
       "mpiquant evaluate MODEL --text FILE [OPTIONS]",
       "Perplexity of a model on a text, and with --reference its distance from another. MODEL is a directory, an id of the local "
       "Hugging Face cache, a GGUF file, or an output of this program. Layers are streamed, so memory is that of a layer; under "
       "mpirun the windows are shared out, with the same numbers on any number of ranks.",
-      {job, {"Text", window_options()}, {"Device", device_options()}, common_group()},
+      {job, {"Text", window_options()}, {"Device", device_options(false)}, common_group()},
       {{"perplexity as papers have it", "mpiquant evaluate MODEL --text test.txt --window 2048"},
        {"how far an output is from the original, on two ranks",
         "mpirun -n 2 mpiquant evaluate OUT/gptq --reference MODEL --text test.txt \\\n--window 512 --max-windows 64"}},

@@ -65,7 +65,7 @@ CommandPage quantize_page() {
   for (const OptionGroup& group : recipe_groups()) page.groups.push_back(group);
   page.groups.push_back(calibration_group());
   page.groups.push_back({"Restart", run_options()});
-  page.groups.push_back({"Device", device_options()});
+  page.groups.push_back({"Device", device_options(true)});
   page.groups.push_back(common_group());
   page.examples = {
       {"4-bit GPTQ on four ranks, as a GPTQ repository and a GGUF file",

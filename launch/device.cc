@@ -13,6 +13,7 @@
 #include "src/comm/collectives.h"
 #include "src/comm/device_place.h"
 #include "src/comm/nccl_comm.h"
+#include "src/plan/device_memory.h"
 
 namespace mpiquant {
 namespace {
@@ -43,6 +44,16 @@ std::string device_of(const options::variables_map& values) {
   return device;
 }
 
+// Whether Hessians are factored in fp64.
+bool double_factor(const options::variables_map& values, bool gpu) {
+  if (values.count("factor-type") == 0) return !gpu;
+  const std::string type = values["factor-type"].as<std::string>();
+  check(type == "f32" || type == "f64", ExitCode::kUsage, "--factor-type {} (Hessians are factored in it) use f32 or f64", type);
+  check(gpu || type == "f64", ExitCode::kUsage,
+        "--factor-type f32 needs a GPU (the CPU's factors are made in f64 alone) leave it away, or use --device cuda");
+  return type == "f64";
+}
+
 // Threads started from here on run beside the GPU, within what the launcher allows.
 void bind_to(const std::vector<int>& cpus) {
   cpu_set_t allowed, wanted;
@@ -61,13 +72,17 @@ int number_on_host(Communicator& world, const std::string& host) {
 
 }  // namespace
 
-options::options_description device_options() {
+options::options_description device_options(bool factors) {
   options::options_description group("Device");
   group.add_options()  //
       ("device", hinted({.placeholder = "NAME", .choices = {"auto", "cpu", "cuda"}, .fallback = "auto"}),
        "where matrix work happens; auto takes NVIDIA GPUs when every rank sees one")  //
       ("reduce", hinted({.placeholder = "WAY", .choices = {"nccl", "mpi"}, .fallback = "nccl where this build has it"}),
        "how GPUs exchange their sums; mpi goes through the host's memory and lets ranks share a GPU");
+  if (factors)
+    group.add_options()  //
+        ("factor-type", hinted({.placeholder = "TYPE", .choices = {"f32", "f64"}, .fallback = "f32 on GPUs, f64 on CPUs"}),
+         "in what Hessians are factored; CPUs have f64 alone");
   return group;
 }
 
@@ -85,7 +100,10 @@ std::unique_ptr<Backend> make_backend(const options::variables_map& values, Comm
         }));
   if (max_over<std::int64_t>(world, lacks_gpu ? 1 : 0) != 0) {
     std::unique_ptr<Backend> cpu;
-    agree(world, attempt([&] { cpu = make_cpu_backend(threads, compute); }));
+    agree(world, attempt([&] {
+            double_factor(values, false);
+            cpu = make_cpu_backend(threads, compute);
+          }));
     return cpu;
   }
 
@@ -104,12 +122,15 @@ std::unique_ptr<Backend> make_backend(const options::variables_map& values, Comm
           line = fmt::format("rank {} on {}: {}, {} MB, PCI {}, NUMA node {}", world.rank(), host, mine.name, mine.memory >> 20,
                              mine.pci_id, near.numa_node < 0 ? std::string("unknown") : std::to_string(near.numa_node));
           options.compute = compute;
-          options.streams = std::clamp(threads, 1, 16);
+          options.double_factor = double_factor(values, true);
+          options.streams = std::clamp(threads, 1, kDeviceStreams);
         }));
   const std::vector<std::string> places = all_gather_strings(world, place), lines = all_gather_strings(world, line);
   const auto sharing = static_cast<std::size_t>(std::count(places.begin(), places.end(), place));
+  const std::vector<std::string> nccl = all_gather_strings(world, share ? std::string() : nccl_version());
   std::unique_ptr<Backend> backend;
   agree(world, attempt([&] {
+          check_nccl_versions(nccl);
           check(sharing == 1 || share, ExitCode::kUsage,
                 "{} ranks have the same GPU ({}), and NCCL needs one for each (more ranks than GPUs were started, or all see the "
                 "same one) "

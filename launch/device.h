@@ -9,8 +9,8 @@
 
 namespace mpiquant {
 
-// --device, --reduce.
-options::options_description device_options();
+// --device, --reduce and, where Hessians are factored, --factor-type.
+options::options_description device_options(bool factors);
 
 // The backend that they name, on every rank. GPUs are shared out by the ranks' numbers on their nodes, printed once, and this
 // process is bound to the processors beside its own. Throws (usage or environment error) what is in the way. Collective.

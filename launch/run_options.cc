@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iostream>
 
+#include "launch/option_values.h"
 #include "launch/stop_signals.h"
 #include "src/base/error.h"
 
@@ -35,7 +36,9 @@ options::options_description run_options() {
   add_switch(group, "keep-hessians", "keep the Hessians in the work folder, to make other outputs from them later");
   group.add_options()  //
       ("hessians", options::value<std::string>(),
-       "folder of Hessians that --keep-hessians made: other bits, groups and formats without calibration");
+       "folder of Hessians that --keep-hessians made: other bits, groups and formats without calibration")  //
+      ("hessian-sums", hinted({.placeholder = "TYPE", .choices = {"int64", "f32"}, .fallback = "int64"}),
+       "how ranks add their Hessians: int64 is exact; f32 halves what travels, and results depend on the number of ranks");
   return group;
 }
 
@@ -47,6 +50,12 @@ void apply_run_options(const options::variables_map& values, Communicator& world
   if (values.count("checkpoint-dir") != 0) request.commit.local_dir = values["checkpoint-dir"].as<std::string>();
   request.keep_hessians = switch_value(values, "keep-hessians", false);
   if (values.count("hessians") != 0) request.hessians = values["hessians"].as<std::string>();
+  if (values.count("hessian-sums") != 0) {
+    const std::string sums = values["hessian-sums"].as<std::string>();
+    check(sums == "int64" || sums == "f32", ExitCode::kUsage,
+          "--hessian-sums {} (ranks add their Hessians in it) use int64 or f32", sums);
+    request.sums = sums == "f32" ? HessianSums::kF32 : HessianSums::kInt64;
+  }
   const double hang = values["hang-timeout"].as<double>();
   check(std::isfinite(hang) && hang >= 1 && hang <= 1e6, ExitCode::kUsage,
         "--hang-timeout {} (it is a number of seconds) give one from 1 to 1000000", hang);

@@ -1,6 +1,6 @@
 # Looks for what the CUDA backend needs. Sets MPIQUANT_CUDA (toolkit with nvcc, cuBLAS and cuSOLVER), MPIQUANT_NCCL, and what the build has
 # in MPIQUANT_GPU_TEXT.
-option(MPIQUANT_WITH_CUDA "Look for CUDA and NCCL; without them the GPU is left out" OFF)
+set(MPIQUANT_WITH_CUDA AUTO CACHE STRING "AUTO: the GPU is part of the program where CUDA is found; ON: an error if it is not; OFF: left out")
 set(MPIQUANT_CUDA_ARCHITECTURES "80;90;100;120" CACHE STRING "Compute capabilities to build for, as far as nvcc has them; PTX of the last")
 set(MPIQUANT_CUDA OFF)
 set(MPIQUANT_NCCL OFF)
@@ -15,6 +15,9 @@ endif()
 find_package(CUDAToolkit 12.4 QUIET)
 if(NOT CUDAToolkit_FOUND OR NOT TARGET CUDA::cublasLt OR NOT TARGET CUDA::cusolver OR NOT CUDAToolkit_NVCC_EXECUTABLE)
   set(MPIQUANT_GPU_TEXT "CPU backend only; no CUDA toolkit 12.4 or newer with nvcc, cuBLAS and cuSOLVER was found")
+  if(NOT MPIQUANT_WITH_CUDA STREQUAL "AUTO")
+    message(FATAL_ERROR "mpiquant: ${MPIQUANT_GPU_TEXT}; install it, or configure with MPIQUANT_WITH_CUDA=OFF")
+  endif()
   return()
 endif()
 

@@ -35,7 +35,7 @@ struct PlainTiles {
 
 // Causal attention of one sample by tiles: a block has kTile queries of one head and meets the keys tile by tile, so that no more
 // than a tile of scores exists. Rows of q, k, v, out are tokens; head h is at columns h * head_dim. Softmax in fp32, products on
-// Element (fp32 or bfloat16) with fp32 sums.
+// Element (fp32, bfloat16 or half) with fp32 sums.
 template <typename Element, typename Tiles, int kTile>
 struct Attention {
   static constexpr int kThreads = 128;
@@ -57,6 +57,8 @@ struct Attention {
   int head_dim;
   std::int64_t window;  // 0: none
   float scale;
+  float soft_cap = 0;            // as AttentionShape
+  const float* sinks = nullptr;  // [heads], likewise
 
   // Leading dimensions in shared memory, padded against bank conflicts.
   MQ_HD int depth() const { return (head_dim + 15) / 16 * 16; }
@@ -119,8 +121,11 @@ struct Attention {
       block.phase([&](int thread, Private&) {
         const int row = thread / kShare;
         float most = -INFINITY;
-        for (int c = thread % kShare; c < kTile; c += kShare)
-          if (seen(begin + row, key + c)) most = fmaxf(most, scores[row * kScores + c]);
+        for (int c = thread % kShare; c < kTile; c += kShare) {
+          float& score = scores[row * kScores + c];
+          if (soft_cap > 0) score = soft_cap * tanhf(score * scale / soft_cap) / scale;
+          if (seen(begin + row, key + c)) most = fmaxf(most, score);
+        }
         part_max[thread] = most;
       });
       block.phase([&](int thread, Private&) {
@@ -155,7 +160,8 @@ struct Attention {
     block.phase([&](int thread, Private&) {
       for (std::int64_t at = thread; at < (end - begin) * head_dim; at += kThreads) {
         const std::int64_t row = at / head_dim, d = at % head_dim;
-        out[(begin + row) * ldo + head * head_dim + d] = sums[row * ld + d] / totals[row];
+        const float total = totals[row] + (sinks == nullptr ? 0.0F : expf(sinks[head] - maxima[row] * scale));
+        out[(begin + row) * ldo + head * head_dim + d] = sums[row * ld + d] / total;
       }
     });
   }

@@ -73,6 +73,27 @@ MQ_HD inline void from_float(float x, Bf16& out) {
     out.bits = static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16U) & 1U)) >> 16U);
 }
 
+// Ties to even; beyond the largest half infinity; NaN stays NaN.
+MQ_HD inline void from_float(float x, Half& out) {
+  std::uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  const std::uint32_t sign = bits >> 16U & 0x8000U, magnitude = bits & 0x7fffffffU;
+  std::uint32_t half;
+  if (magnitude > 0x7f800000U) {
+    half = 0x7e00U;
+  } else if (magnitude >= 0x477ff000U) {  // 65520
+    half = 0x7c00U;
+  } else if (magnitude < 0x38800000U) {  // below 2^-14: units of 2^-24
+    float value;
+    memcpy(&value, &magnitude, sizeof value);
+    constexpr float kShift = 12582912.0F;  // 1.5 * 2^23: leaves an integer
+    half = static_cast<std::uint32_t>((value * 16777216.0F + kShift) - kShift);
+  } else {
+    half = (magnitude + 0xfffU + ((magnitude >> 13U) & 1U) - 0x38000000U) >> 13U;
+  }
+  out.bits = static_cast<std::uint16_t>(sign | half);
+}
+
 // Elements of a packed upper triangle, row-major: row r of [cols, cols] begins at packed_row(r, cols) + r for column r.
 // With the diagonal, element (r, c) is at packed_row(r, cols) + c - r.
 MQ_HD constexpr std::int64_t packed_row(std::int64_t r, std::int64_t cols) { return r * cols - r * (r - 1) / 2; }

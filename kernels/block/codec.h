@@ -55,19 +55,21 @@ struct RoundOp {
   }
 };
 
-// out [rows, cols] = the values of codes [rows, cols]; params are by row here, [rows, groups], as in EncodedRows.
+// out [rows, cols] = the values of codes [rows, cols]. Parameters of group g of row r are at r * next_row + g * next_group: by
+// row as in EncodedRows, or transposed as the kernels leave them.
 template <typename Grid>
 struct DecodeOp {
   Grid grid;
   const std::uint8_t* codes;
   const GroupParams* params;
+  std::int64_t next_row;
+  std::int64_t next_group;
   const std::int32_t* g_idx;
   std::int64_t cols;
-  std::int64_t groups;
   float* out;
   std::int64_t ldo;
   MQ_HD void operator()(std::int64_t r, std::int64_t c) const {
-    out[r * ldo + c] = grid.value(static_cast<float>(codes[r * cols + c]), params[r * groups + g_idx[c]]);
+    out[r * ldo + c] = grid.value(static_cast<float>(codes[r * cols + c]), params[r * next_row + g_idx[c] * next_group]);
   }
 };
 

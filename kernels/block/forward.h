@@ -33,12 +33,13 @@ struct BiasOp {
   MQ_HD void operator()(std::int64_t r, std::int64_t c) const { y[r * ldy + c] += bias[c]; }
 };
 
-// y = x in bfloat16; columns from x_cols on become zero.
-struct ToBf16Op {
+// y = x in another type; columns from x_cols on become zero.
+template <typename Element>
+struct ToBitsOp {
   const float* x;
   std::int64_t ldx;
   std::int64_t x_cols;
-  Bf16* y;
+  Element* y;
   std::int64_t ldy;
   MQ_HD void operator()(std::int64_t r, std::int64_t c) const { from_float(c < x_cols ? x[r * ldx + c] : 0.0F, y[r * ldy + c]); }
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,7 @@ struct EncodedRows {
   std::vector<double> loss;           // [rows] Hessian-weighted (gptq) or plain squared (rtn) error
   std::int64_t scale_underflows = 0;  // groups whose scale left the range of its stored type and was clamped
   std::int64_t scale_overflows = 0;
+  std::shared_ptr<const void> resident;  // codes and parameters where the backend computes, if it keeps them for Backend::decode
 };
 
 // A whole quantized linear as containers see it.

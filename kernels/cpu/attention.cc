@@ -3,6 +3,7 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -15,8 +16,8 @@ namespace {
 
 constexpr std::int64_t kTile = 64;  // query rows; the scores of one tile and one head are all that exists at a time
 
-// scores [n] become e^(scale * (score - max)); returns their sum.
-MPIQUANT_MULTIVERSION float exp_row(float* scores, std::int64_t n, float scale) {
+// scores [n] become e^(scale * (score - max)); returns their sum, with e^(sink - scale * max) if there is a sink.
+MPIQUANT_MULTIVERSION float exp_row(float* scores, std::int64_t n, float scale, const float* sink) {
   std::array<float, kLanes> lanes;
   lanes.fill(-std::numeric_limits<float>::infinity());
   std::int64_t i = 0;
@@ -38,7 +39,13 @@ MPIQUANT_MULTIVERSION float exp_row(float* scores, std::int64_t n, float scale) 
     scores[i] = exp_fast((scores[i] - max) * scale);
     lanes[static_cast<std::size_t>(i % kLanes)] += scores[i];
   }
-  return sum_lanes(lanes);
+  const float sum = sum_lanes(lanes);
+  return sink == nullptr ? sum : sum + std::exp(*sink - max * scale);
+}
+
+// Scaled scores s become cap * tanh(s / cap); scores are unscaled before and after.
+void cap_row(float* scores, std::int64_t n, float scale, float cap) {
+  for (std::int64_t i = 0; i < n; ++i) scores[i] = cap * std::tanh(scores[i] * scale / cap) / scale;
 }
 
 MPIQUANT_MULTIVERSION void scale_row(float* x, std::int64_t n, float scale) {
@@ -54,7 +61,7 @@ struct Tile {
 
 // One head of one tile. scores: room for kTile rows of the sample's keys.
 void attend(const float* q, std::int64_t ldq, const float* k, std::int64_t ldk, const float* v, std::int64_t ldv,
-            const AttentionShape& shape, const Tile& tile, float* scores, float* out, std::int64_t ldo) {
+            const AttentionShape& shape, const float* sink, const Tile& tile, float* scores, float* out, std::int64_t ldo) {
   const std::int64_t rows = tile.end - tile.begin, keys = tile.end - tile.key_begin;
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(rows), static_cast<blasint>(keys),
               static_cast<blasint>(shape.head_dim), 1.0F, q, static_cast<blasint>(ldq), k, static_cast<blasint>(ldk), 0.0F,
@@ -65,7 +72,8 @@ void attend(const float* q, std::int64_t ldq, const float* k, std::int64_t ldk, 
     const std::int64_t first = shape.window > 0 ? std::max<std::int64_t>(last - shape.window, 0) : 0;
     float* row = scores + r * keys;
     std::fill(row, row + first, 0.0F);
-    sums[static_cast<std::size_t>(r)] = exp_row(row + first, last - first, shape.scale);
+    if (shape.soft_cap > 0) cap_row(row + first, last - first, shape.scale, shape.soft_cap);
+    sums[static_cast<std::size_t>(r)] = exp_row(row + first, last - first, shape.scale, sink);
     std::fill(row + last, row + keys, 0.0F);
   }
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<blasint>(rows), static_cast<blasint>(shape.head_dim),
@@ -98,8 +106,8 @@ void attention(ConstMatrix q, ConstMatrix k, ConstMatrix v, const AttentionShape
       const std::int64_t row = tile.sample + tile.begin, key = tile.sample + tile.key_begin;
       for (std::int64_t head = 0; head < shape.heads; ++head) {
         const std::int64_t kv = head / share * dim;
-        attend(q.row(row) + head * dim, q.ld, k.row(key) + kv, k.ld, v.row(key) + kv, v.ld, shape, tile, scores.data(),
-               out.row(row) + head * dim, out.ld);
+        attend(q.row(row) + head * dim, q.ld, k.row(key) + kv, k.ld, v.row(key) + kv, v.ld, shape,
+               shape.sinks == nullptr ? nullptr : shape.sinks + head, tile, scores.data(), out.row(row) + head * dim, out.ld);
       }
     }
     tile.sample += length;

@@ -66,7 +66,8 @@ EncodedRows encode(ConstMatrix weight, const CodecSpec& codec) {
                   std::vector<GroupParams>(rows * groups),
                   std::vector<double>(rows),
                   0,
-                  0};
+                  0,
+                  {}};
   for (std::size_t r = 0; r < rows; ++r) {
     const std::span<const float> row(weight.row(static_cast<std::int64_t>(r)), cols);
     check(codec::all_finite(row), ExitCode::kInput,

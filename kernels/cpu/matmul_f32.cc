@@ -30,6 +30,8 @@ class OpenBlas final : public MatMul {
 std::unique_ptr<MatMul> make_f32_matmul() { return std::make_unique<OpenBlas>(); }
 
 std::unique_ptr<MatMul> make_matmul(ComputeType type) {
+  check(type != ComputeType::kF16, ExitCode::kUsage,
+        "--compute f16 needs a GPU (processors have no fast products in it) use f32 or bf16 here");
   return type == ComputeType::kBF16 ? make_bf16_matmul() : make_f32_matmul();
 }
 

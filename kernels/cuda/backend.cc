@@ -27,7 +27,7 @@ std::string CudaBackend::identity() const {
   check_cusolver(cusolverGetVersion(&solver), "cusolverGetVersion");
   return fmt::format(
       "cuda kernels 1, {}, compute capability {}.{}, products in {}, factor in {}{}, runtime {}, cublasLt {}, cusolver {}",
-      device.name, device.major, device.minor, bf16() ? "bf16" : "fp32", options_.double_factor ? "float64" : "float32",
+      device.name, device.major, device.minor, to_string(options_.compute), options_.double_factor ? "float64" : "float32",
       options_.plain_tiles ? ", plain tiles" : "", runtime, cublasLtGetVersion(), solver);
 }
 
@@ -36,15 +36,34 @@ DeviceMemory& CudaBackend::memory() {
   return *memory_;
 }
 
+BackendBuffer CudaBackend::allocate_host(std::size_t bytes) {
+  PinnedOwner memory;
+  {
+    const std::lock_guard lock(pinned_->mutex);
+    if (const auto found = pinned_->free.find(bytes); found != pinned_->free.end()) {
+      memory = std::move(found->second);
+      pinned_->free.erase(found);
+    }
+  }
+  if (!memory) {
+    check_cuda(cudaSetDevice(options_.device), "cudaSetDevice");
+    memory = allocate_pinned(std::max<std::size_t>(bytes, 1));
+  }
+  return {memory.release(), bytes, MemSpace::kHost, [pinned = pinned_, bytes](std::byte* data) {
+            const std::lock_guard lock(pinned->mutex);
+            pinned->free.emplace(bytes, PinnedOwner(data));
+          }};
+}
+
 void CudaBackend::reserve(std::size_t bytes) {
-  // What the streams need for themselves comes on top.
-  const std::size_t all = bytes + (Products::kWorkspace + (std::size_t{1} << 20)) * static_cast<std::size_t>(options_.streams);
+  // On top: what the streams need for themselves, and an eighth for gaps between places of different sizes.
+  const std::size_t all =
+      bytes + bytes / 8 + (Products::kWorkspace + (std::size_t{1} << 20)) * static_cast<std::size_t>(options_.streams);
   if (!memory_) options_.memory = std::max(all, options_.memory);
   const std::size_t held = memory().bytes();
   check(held + Arena::kAlignment >= all, ExitCode::kUsage,
         "the work needs {} MB on the GPU, which gives {} MB (it would stop in the middle) use more ranks, fewer samples, or a "
-        "GPU with "
-        "more memory",
+        "GPU with more memory",
         all >> 20, held >> 20);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -19,10 +20,10 @@ namespace mpiquant::cuda {
 
 // A factor on the device (Factor::resident).
 struct DeviceFactor {
-  BackendBuffer visit;     // int32 [cols]
-  BackendBuffer dead;      // uint8 [cols]
-  BackendBuffer diagonal;  // float [cols]
-  BackendBuffer upper;     // float, packed as Factor::upper
+  BackendBuffer visit;                   // int32 [cols]
+  BackendBuffer dead;                    // uint8 [cols]
+  BackendBuffer diagonal;                // float [cols]
+  std::shared_ptr<BackendBuffer> upper;  // float, packed as Factor::upper
 };
 
 // Matrix work on one NVIDIA GPU. Each operation is queued on its stream; those that return values wait for it.
@@ -34,6 +35,8 @@ class CudaBackend final : public Backend {
   std::string identity() const override;
   int device_index() const override { return options_.device; }
   BackendBuffer allocate(std::size_t bytes) override { return memory().allocate(bytes); }
+  // Page-locked, and kept for later, because locking pages takes longer than using them.
+  BackendBuffer allocate_host(std::size_t bytes) override;
   void reserve(std::size_t bytes) override;
   std::int64_t chunk_tokens() const override { return 4096; }
   void for_each(std::int64_t count, const std::function<void(Stream&, std::int64_t)>& body) override;
@@ -57,12 +60,14 @@ class CudaBackend final : public Backend {
   Factor factor(std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) override;
   BackendBuffer hessian_zeros(std::int64_t cols) override;
   void hessian_add_to(std::span<const ConstMatrix> units, int exponent, const BackendBuffer& sum) override;
-  Factor factor_sum(const BackendBuffer& sum, int exponent, std::int64_t cols, const FactorOptions& options) override;
-  std::vector<float> hessian_rounded(const BackendBuffer& sum, int exponent) override;
+  BackendBuffer hessian_rounded(const BackendBuffer& sum, int exponent) override;
+  Factor factor_packed(const BackendBuffer& packed, std::int64_t cols, const FactorOptions& options) override;
   void make_resident(Factor& factor) override;
 
-  // Any number of rows: a row's result does not depend on the others.
+  // A row's result does not depend on the others, so that any number of rows, of parts and of linears go through one launch.
   EncodedRows sweep(Stream&, const SweepTask& task) override;
+  std::vector<EncodedRows> sweep_group(Stream& stream, const SweepGroup& swept) override;
+  std::int64_t group_rows() const override { return std::int64_t{1} << 15; }
   EncodedRows encode(Stream&, ConstMatrix weight, const CodecSpec& codec) override;
   void decode(Stream&, const EncodedRows& rows, const CodecSpec& codec, std::span<const std::int32_t> g_idx, Matrix out) override;
 
@@ -84,8 +89,12 @@ class CudaBackend final : public Backend {
   };
 
   DeviceMemory& memory();
-  bool bf16() const { return options_.compute == ComputeType::kBF16; }
-  // x [rows, cols] as an operand of products: itself in fp32, or a copy in bfloat16.
+  // Operands of products have 2 bytes: bfloat16 or half.
+  bool narrow() const { return options_.compute != ComputeType::kF32; }
+  cudaDataType operand_type() const;
+  // y [x.rows, ldy] = x in the operands' type of 2 bytes; columns beyond x's become zero.
+  void to_narrow(ConstMatrix x, std::byte* y, std::int64_t ldy, cudaStream_t queue) const;
+  // x [rows, cols] as an operand of products: itself in fp32, or a copy in 2 bytes.
   struct Operand {
     const void* data;
     std::int64_t ld;
@@ -94,18 +103,22 @@ class CudaBackend final : public Backend {
   Operand operand(CudaStream& stream, ConstMatrix x);
   template <typename Real>
   Factor factor_as(CudaStream& stream, const BackendBuffer& packed, std::int64_t cols, const FactorOptions& options);
-  Factor factor_packed(CudaStream& stream, const BackendBuffer& packed, std::int64_t cols, const FactorOptions& options);
-  // fp32(sum / 2^exponent).
-  BackendBuffer rounded(CudaStream& stream, const BackendBuffer& sum, int exponent);
+  Factor factor_on(CudaStream& stream, const BackendBuffer& packed, std::int64_t cols, const FactorOptions& options);
   std::shared_ptr<const DeviceFactor> on_device(CudaStream& stream, const Factor& factor);
-  BackendBuffer find_non_finite(CudaStream& stream, const float* x, std::int64_t rows, std::int64_t cols, std::int64_t ld);
+  BackendBuffer find_non_finite(CudaStream& stream, std::span<const ConstMatrix> all);
   // A copy of host values on the device, and the other way round.
   template <typename T>
   BackendBuffer put(CudaStream& stream, std::span<const T> values);
   template <typename T>
-  std::vector<T> fetch(CudaStream& stream, const BackendBuffer& buffer, std::int64_t count);
+  std::vector<T> fetch(CudaStream& stream, const BackendBuffer& buffer, std::int64_t count, std::int64_t first = 0);
+
+  struct Pinned {
+    std::mutex mutex;
+    std::multimap<std::size_t, PinnedOwner> free;  // by bytes
+  };
 
   CudaOptions options_;
+  std::shared_ptr<Pinned> pinned_ = std::make_shared<Pinned>();
   ThreadPool pool_;
   std::once_flag memory_once_;
   std::shared_ptr<DeviceMemory> memory_;
@@ -133,10 +146,11 @@ BackendBuffer CudaBackend::put(CudaStream& stream, std::span<const T> values) {
 }
 
 template <typename T>
-std::vector<T> CudaBackend::fetch(CudaStream& stream, const BackendBuffer& buffer, std::int64_t count) {
+std::vector<T> CudaBackend::fetch(CudaStream& stream, const BackendBuffer& buffer, std::int64_t count, std::int64_t first) {
   std::vector<T> out(static_cast<std::size_t>(count));
   const std::size_t bytes = out.size() * sizeof(T);
-  stream.download(buffer.data(), bytes, bytes, std::as_writable_bytes(std::span(out)));
+  stream.download(reinterpret_cast<const std::byte*>(values_of<T>(buffer) + first), bytes, bytes,
+                  std::as_writable_bytes(std::span(out)));
   return out;
 }
 

@@ -81,7 +81,7 @@ Factor CudaBackend::factor_as(CudaStream& stream, const BackendBuffer& packed, s
   resident->visit = put(stream, std::span<const std::int32_t>(order.visit));
   resident->dead = put(stream, std::span<const std::uint8_t>(order.dead));
   resident->diagonal = allocate(n * sizeof(float));
-  resident->upper = allocate(n * (n - 1) / 2 * sizeof(float));
+  resident->upper = std::make_shared<BackendBuffer>(allocate(n * (n - 1) / 2 * sizeof(float)));
   {
     const BackendBuffer diagonal = put(stream, std::span<const double>(order.diagonal));
     const BackendBuffer dense = allocate(n * n * sizeof(Real)), pivots = allocate(n * sizeof(Real));
@@ -98,7 +98,7 @@ Factor CudaBackend::factor_as(CudaStream& stream, const BackendBuffer& packed, s
     run_elements(block::PivotOp<Real>{a, cols, values_of<Real>(pivots)}, 1, cols, queue, "pivots");
     solver.invert();
     expect(fetch<int>(stream, solver.info_buffer(), 1).front() == 0, "the inverse of a Cholesky factor does not exist");
-    run_elements(block::FactorOp<Real>{a, values_of<Real>(pivots), cols, values_of<float>(resident->upper),
+    run_elements(block::FactorOp<Real>{a, values_of<Real>(pivots), cols, values_of<float>(*resident->upper),
                                        values_of<float>(resident->diagonal)},
                  cols, cols, queue, "factor");
     stream.synchronize();
@@ -108,14 +108,15 @@ Factor CudaBackend::factor_as(CudaStream& stream, const BackendBuffer& packed, s
   out.visit = std::move(order.visit);
   out.dead = std::move(order.dead);
   out.diagonal = fetch<float>(stream, resident->diagonal, cols);
-  out.upper = fetch<float>(stream, resident->upper, cols * (cols - 1) / 2);
+  out.device_upper = resident->upper;
   out.resident = std::move(resident);
   return out;
 }
 
-Factor CudaBackend::factor_packed(CudaStream& stream, const BackendBuffer& packed, std::int64_t cols,
-                                  const FactorOptions& options) {
-  const BackendBuffer found = find_non_finite(stream, values_of<float>(packed), 1, cols * (cols + 1) / 2, 0);
+Factor CudaBackend::factor_on(CudaStream& stream, const BackendBuffer& packed, std::int64_t cols, const FactorOptions& options) {
+  const std::int64_t count = cols * (cols + 1) / 2;
+  const ConstMatrix values{values_of<float>(packed), 1, count, count, MemSpace::kDevice};
+  const BackendBuffer found = find_non_finite(stream, {&values, 1});
   check(fetch<std::int32_t>(stream, found, 1).front() == 0, ExitCode::kGate,
         "the Hessian has infinite elements or such that are no numbers (calibration overflowed) check the source weights and the "
         "calibration data");
@@ -127,29 +128,24 @@ Factor CudaBackend::factor(std::span<const float> hessian, std::int64_t cols, co
   expect(cols > 0 && static_cast<std::int64_t>(hessian.size()) == cols * (cols + 1) / 2, "a Hessian of {} values for {} columns",
          hessian.size(), cols);
   const Lease lease(*this, Take::kTurn);
-  return factor_packed(lease.stream(), put(lease.stream(), hessian), cols, options);
+  return factor_on(lease.stream(), put(lease.stream(), hessian), cols, options);
 }
 
-BackendBuffer CudaBackend::rounded(CudaStream& stream, const BackendBuffer& sum, int exponent) {
+BackendBuffer CudaBackend::hessian_rounded(const BackendBuffer& sum, int exponent) {
   const auto count = static_cast<std::int64_t>(sum.bytes() / sizeof(std::int64_t));
   BackendBuffer packed = allocate(static_cast<std::size_t>(count) * sizeof(float));
+  const Lease lease(*this, Take::kStreamOnly);
   run_elements(block::RoundSumOp{values_of<std::int64_t>(sum), std::ldexp(1.0, -exponent), values_of<float>(packed)}, 1, count,
-               stream.get(), "round the Hessian");
+               lease.stream().get(), "round the Hessian");
+  lease.stream().synchronize();
   return packed;
 }
 
-std::vector<float> CudaBackend::hessian_rounded(const BackendBuffer& sum, int exponent) {
+Factor CudaBackend::factor_packed(const BackendBuffer& packed, std::int64_t cols, const FactorOptions& options) {
+  expect(cols > 0 && packed.bytes() == static_cast<std::size_t>(cols * (cols + 1) / 2) * sizeof(float),
+         "a Hessian of {} bytes for {} columns", packed.bytes(), cols);
   const Lease lease(*this, Take::kTurn);
-  return fetch<float>(lease.stream(), rounded(lease.stream(), sum, exponent),
-                      static_cast<std::int64_t>(sum.bytes() / sizeof(std::int64_t)));
-}
-
-Factor CudaBackend::factor_sum(const BackendBuffer& sum, int exponent, std::int64_t cols, const FactorOptions& options) {
-  const std::int64_t count = cols * (cols + 1) / 2;
-  expect(cols > 0 && sum.bytes() == static_cast<std::size_t>(count) * sizeof(std::int64_t), "a sum of {} bytes for {} columns",
-         sum.bytes(), cols);
-  const Lease lease(*this, Take::kTurn);
-  return factor_packed(lease.stream(), rounded(lease.stream(), sum, exponent), cols, options);
+  return factor_on(lease.stream(), packed, cols, options);
 }
 
 std::shared_ptr<const DeviceFactor> CudaBackend::on_device(CudaStream& stream, const Factor& factor) {
@@ -158,7 +154,7 @@ std::shared_ptr<const DeviceFactor> CudaBackend::on_device(CudaStream& stream, c
   out->visit = put(stream, std::span(factor.visit));
   out->dead = put(stream, std::span(factor.dead));
   out->diagonal = put(stream, std::span(factor.diagonal));
-  out->upper = put(stream, std::span(factor.upper));
+  out->upper = factor.device_upper ? factor.device_upper : std::make_shared<BackendBuffer>(put(stream, std::span(factor.upper)));
   return out;
 }
 

@@ -56,13 +56,29 @@ void CudaBackend::copy(Stream& stream, ConstMatrix in, Matrix out) {
   run_elements(block::CopyOp{in.data, in.ld, out.data, out.ld}, in.rows, in.cols, cuda_stream(stream).get(), "copy");
 }
 
+cudaDataType CudaBackend::operand_type() const {
+  switch (options_.compute) {
+    case ComputeType::kBF16: return CUDA_R_16BF;
+    case ComputeType::kF16: return CUDA_R_16F;
+    default: return CUDA_R_32F;
+  }
+}
+
+void CudaBackend::to_narrow(ConstMatrix x, std::byte* y, std::int64_t ldy, cudaStream_t queue) const {
+  if (options_.compute == ComputeType::kBF16)
+    run_elements(block::ToBitsOp<block::Bf16>{x.data, x.ld, x.cols, reinterpret_cast<block::Bf16*>(y), ldy}, x.rows, ldy, queue,
+                 "bfloat16");
+  else
+    run_elements(block::ToBitsOp<block::Half>{x.data, x.ld, x.cols, reinterpret_cast<block::Half*>(y), ldy}, x.rows, ldy, queue,
+                 "half");
+}
+
 CudaBackend::Operand CudaBackend::operand(CudaStream& stream, ConstMatrix x) {
-  if (!bf16()) return {x.data, x.ld, {}};
+  if (!narrow()) return {x.data, x.ld, {}};
   const std::int64_t ld = block::divide_up(x.cols, 8) * 8;
-  Operand out{nullptr, ld, allocate(static_cast<std::size_t>(x.rows * ld) * sizeof(block::Bf16))};
-  auto* values = values_of<block::Bf16>(out.copy);
-  run_elements(block::ToBf16Op{x.data, x.ld, x.cols, values, ld}, x.rows, ld, stream.get(), "bfloat16");
-  out.data = values;
+  Operand out{nullptr, ld, allocate(static_cast<std::size_t>(x.rows * ld) * sizeof(std::uint16_t))};
+  to_narrow(x, out.copy.data(), ld, stream.get());
+  out.data = out.copy.data();
   return out;
 }
 
@@ -74,7 +90,7 @@ void CudaBackend::linear(Stream& stream, ConstMatrix x, ConstMatrix weight, cons
   CudaStream& mine = cuda_stream(stream);
   const Operand left = operand(mine, weight), right = operand(mine, x);
   products_.run(mine.lt(), mine.get(), mine.workspace(),
-                {true, false, y.cols, y.rows, x.cols, left.data, left.ld, right.data, right.ld, y.data, y.ld, bf16()});
+                {true, false, y.cols, y.rows, x.cols, left.data, left.ld, right.data, right.ld, y.data, y.ld, operand_type()});
   if (bias != nullptr) run_elements(block::BiasOp{bias, y.data, y.ld}, y.rows, y.cols, mine.get(), "bias");
 }
 
@@ -145,18 +161,25 @@ void CudaBackend::attention(Stream& stream, ConstMatrix q, ConstMatrix k, ConstM
               static_cast<int>(shape.heads / shape.kv_heads),
               static_cast<int>(dim),
               shape.window,
-              shape.scale};
+              shape.scale,
+              shape.soft_cap,
+              shape.sinks};
       return body;
     };
-    const auto wide = fill(block::Attention<block::Bf16, TensorTiles, 64>{});
-    if (!bf16())
-      run(fill(block::Attention<float, block::PlainTiles, 16>{}), queue, "attention");
-    else if (options_.plain_tiles)
-      run(fill(block::Attention<block::Bf16, block::PlainTiles, 16>{}), queue, "attention");
-    else if (wide.shared_bytes() <= static_cast<std::size_t>(most))
-      run(wide, queue, "attention");
-    else
-      run(fill(block::Attention<block::Bf16, TensorTiles, 16>{}), queue, "attention");
+    const auto narrow_tiles = [&]<typename Element>(Element) {
+      const auto wide = fill(block::Attention<Element, TensorTiles, 64>{});
+      if (options_.plain_tiles)
+        run(fill(block::Attention<Element, block::PlainTiles, 16>{}), queue, "attention");
+      else if (wide.shared_bytes() <= static_cast<std::size_t>(most))
+        run(wide, queue, "attention");
+      else
+        run(fill(block::Attention<Element, TensorTiles, 16>{}), queue, "attention");
+    };
+    switch (options_.compute) {
+      case ComputeType::kBF16: narrow_tiles(block::Bf16{}); break;
+      case ComputeType::kF16: narrow_tiles(block::Half{}); break;
+      default: run(fill(block::Attention<float, block::PlainTiles, 16>{}), queue, "attention");
+    }
     row += length;
   }
 }

@@ -28,10 +28,14 @@ float CudaBackend::diagonal_max(Stream& stream, ConstMatrix x) {
   if (x.rows == 0 || x.cols == 0) return 0;
   CudaStream& mine = cuda_stream(stream);
   const BackendBuffer sums = allocate(static_cast<std::size_t>(x.cols) * sizeof(float));
-  if (bf16())
-    run(block::ColumnSquares<block::Bf16>{x.data, x.ld, x.rows, x.cols, values_of<float>(sums)}, mine.get(), "diagonal");
-  else
-    run(block::ColumnSquares<float>{x.data, x.ld, x.rows, x.cols, values_of<float>(sums)}, mine.get(), "diagonal");
+  const auto squares = [&]<typename Element>(Element) {
+    run(block::ColumnSquares<Element>{x.data, x.ld, x.rows, x.cols, values_of<float>(sums)}, mine.get(), "diagonal");
+  };
+  switch (options_.compute) {
+    case ComputeType::kBF16: squares(block::Bf16{}); break;
+    case ComputeType::kF16: squares(block::Half{}); break;
+    default: squares(0.0F);
+  }
   float largest = 0;
   for (const float value : fetch<float>(mine, sums, x.cols)) {
     if (!std::isfinite(value)) return value;
@@ -67,8 +71,8 @@ void CudaBackend::hessian_add_to(std::span<const ConstMatrix> units, int exponen
   const std::size_t product_bytes =
       static_cast<std::size_t>(std::min(block::kPanelRows, cols) * block::divide_up(cols, 4) * 4) * sizeof(float);
   for (std::size_t s = 0; s < kStreams; ++s) products.push_back(allocate(product_bytes));
-  for (std::size_t o = 0; o < kOperands && bf16(); ++o)
-    operands.push_back(allocate(static_cast<std::size_t>(longest * ld) * sizeof(block::Bf16)));
+  for (std::size_t o = 0; o < kOperands && narrow(); ++o)
+    operands.push_back(allocate(static_cast<std::size_t>(longest * ld) * sizeof(std::uint16_t)));
   std::array<EventOwner, kOperands> done, ready;  // of the second stream with an operand; of the first with making it
   for (std::size_t o = 0; o < kOperands; ++o) {
     done[o] = make_event();
@@ -84,11 +88,12 @@ void CudaBackend::hessian_add_to(std::span<const ConstMatrix> units, int exponen
     const ConstMatrix& x = units[u];
     if (x.rows == 0) continue;
     const std::size_t slot = u % kOperands;
-    const auto* operand_bf16 = bf16() ? values_of<block::Bf16>(operands[slot]) : nullptr;
-    if (bf16()) {
+    const std::byte* operand = narrow() ? operands[slot].data() : reinterpret_cast<const std::byte*>(x.data);
+    const std::int64_t ld_operand = narrow() ? ld : x.ld;
+    const std::int64_t width_of_element = narrow() ? sizeof(std::uint16_t) : sizeof(float);
+    if (narrow()) {
       wait_for(first, done[slot]);
-      run_elements(block::ToBf16Op{x.data, x.ld, cols, values_of<block::Bf16>(operands[slot]), ld}, x.rows, ld, first,
-                   "bfloat16");
+      to_narrow(x, operands[slot].data(), ld, first);
       record(ready[slot], first);
       wait_for(second, ready[slot]);
     }
@@ -98,17 +103,22 @@ void CudaBackend::hessian_add_to(std::span<const ConstMatrix> units, int exponen
       const auto s = static_cast<std::size_t>(p) % kStreams;
       CudaStream& stream = leases[s].stream();
       auto* product = values_of<float>(products[s]);
-      if (options_.plain_tiles && bf16()) {
-        run(block::PanelProduct<block::Bf16>{operand_bf16, ld, x.rows, panel.begin, rows, width, product, ld_product},
+      const auto plain = [&]<typename Element>(Element) {
+        run(block::PanelProduct<Element>{reinterpret_cast<const Element*>(operand), ld_operand, x.rows, panel.begin, rows, width,
+                                         product, ld_product},
             stream.get(), "panel");
-      } else if (options_.plain_tiles) {
-        run(block::PanelProduct<float>{x.data, x.ld, x.rows, panel.begin, rows, width, product, ld_product}, stream.get(),
-            "panel");
+      };
+      if (options_.plain_tiles) {
+        switch (options_.compute) {
+          case ComputeType::kBF16: plain(block::Bf16{}); break;
+          case ComputeType::kF16: plain(block::Half{}); break;
+          default: plain(0.0F);
+        }
       } else {
-        const void* from = bf16() ? static_cast<const void*>(operand_bf16 + panel.begin) : x.data + panel.begin;
-        const std::int64_t ld_from = bf16() ? ld : x.ld;
-        products_.run(stream.lt(), stream.get(), stream.workspace(),
-                      {false, true, width, rows, x.rows, from, ld_from, from, ld_from, product, ld_product, bf16()});
+        const std::byte* from = operand + panel.begin * width_of_element;
+        products_.run(
+            stream.lt(), stream.get(), stream.workspace(),
+            {false, true, width, rows, x.rows, from, ld_operand, from, ld_operand, product, ld_product, operand_type()});
       }
       run_elements(block::AddRoundedOp{product, ld_product, scale, panel.begin, cols, values_of<std::int64_t>(sum)}, rows, width,
                    stream.get(), "add to the Hessian");
@@ -130,12 +140,12 @@ void CudaBackend::hessian_add(std::span<const ConstMatrix> units, int exponent, 
 }
 
 // An int32 that is not 0 when an element is infinite or not a number.
-BackendBuffer CudaBackend::find_non_finite(CudaStream& stream, const float* x, std::int64_t rows, std::int64_t cols,
-                                           std::int64_t ld) {
+BackendBuffer CudaBackend::find_non_finite(CudaStream& stream, std::span<const ConstMatrix> all) {
   BackendBuffer found = allocate(sizeof(std::int32_t));
   check_cuda(cudaMemsetAsync(found.data(), 0, sizeof(std::int32_t), stream.get()), "cudaMemsetAsync");
-  run_elements(block::FindNonFiniteOp{x, ld, values_of<std::int32_t>(found)}, rows, cols, stream.get(),
-               "find what is not finite");
+  for (const ConstMatrix& x : all)
+    run_elements(block::FindNonFiniteOp{x.data, x.ld, values_of<std::int32_t>(found)}, x.rows, x.cols, stream.get(),
+                 "find what is not finite");
   return found;
 }
 

@@ -3,30 +3,21 @@
 #include "kernels/cuda/api.h"
 #include "kernels/cuda/backend.h"
 #include "kernels/cuda_backend.h"
+#include "kernels/cuda_problem.h"
 #include "src/base/error.h"
 
 // The factory of a build with CUDA.
 namespace mpiquant {
 namespace {
 
-std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
-
 std::string problem_of(cudaError_t error) {
   int driver = 0, runtime = 0;
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
-  if (driver == 0)
-    return "no NVIDIA driver is loaded (this program reaches the GPU through it) install the driver, or use --device cpu";
-  if (error == cudaErrorInsufficientDriver)
-    return fmt::format(
-        "the NVIDIA driver is for CUDA {} and this program needs {} (an older driver cannot run it) update the driver, build "
-        "with an "
-        "older toolkit, or use --device cpu",
-        version_text(driver), version_text(runtime));
-  if (error == cudaErrorNoDevice)
-    return "no GPU is visible (CUDA_VISIBLE_DEVICES or the job's limits may hide it) ask for a GPU, or use --device cpu";
-  return fmt::format("CUDA cannot start: {} (the GPU is not usable) look at nvidia-smi, or use --device cpu",
-                     cudaGetErrorString(error));
+  const CudaTrouble trouble = error == cudaErrorInsufficientDriver ? CudaTrouble::kOldDriver
+                              : error == cudaErrorNoDevice         ? CudaTrouble::kNoDevice
+                                                                   : CudaTrouble::kOther;
+  return cuda_problem(trouble, driver, runtime, cudaGetErrorString(error));
 }
 
 }  // namespace

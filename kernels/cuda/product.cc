@@ -69,7 +69,7 @@ cublasLtMatmulAlgo_t Products::algorithm(cublasLtHandle_t handle, const Key& key
 
 void Products::run(cublasLtHandle_t handle, cudaStream_t stream, std::byte* workspace, const ProductTask& task) {
   if (task.m == 0 || task.n == 0) return;
-  const cudaDataType type = task.bf16 ? CUDA_R_16BF : CUDA_R_32F;
+  const cudaDataType type = task.type;
   cublasLtMatmulDesc_t made = nullptr;
   check_cublas(cublasLtMatmulDescCreate(&made, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
   const Operation operation(made);
@@ -83,7 +83,7 @@ void Products::run(cublasLtHandle_t handle, cudaStream_t stream, std::byte* work
   const Layout b = task.transpose_b ? make_layout(type, task.n, task.k, task.ldb) : make_layout(type, task.k, task.n, task.ldb);
   const Layout c = make_layout(CUDA_R_32F, task.m, task.n, task.ldc);
   const Key key{
-      task.transpose_a,     task.transpose_b,     task.bf16,           task.m, task.n, task.k, task.lda, task.ldb, task.ldc,
+      task.transpose_a,     task.transpose_b,     task.type,           task.m, task.n, task.k, task.lda, task.ldb, task.ldc,
       alignment_of(task.a), alignment_of(task.b), alignment_of(task.c)};
   const cublasLtMatmulAlgo_t chosen = algorithm(handle, key, made, a.get(), b.get(), c.get());
   const float one = 1, zero = 0;

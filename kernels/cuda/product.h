@@ -9,7 +9,7 @@
 
 namespace mpiquant::cuda {
 
-// c [m, n] = op(a) · op(b) in column-major order, fp32 sums in fp32. a and b are both bfloat16 or both fp32.
+// c [m, n] = op(a) · op(b) in column-major order, sums in fp32. a and b are both of `type`: bfloat16, half or fp32.
 struct ProductTask {
   bool transpose_a;
   bool transpose_b;
@@ -20,7 +20,7 @@ struct ProductTask {
   std::int64_t ldb;
   float* c;
   std::int64_t ldc;
-  bool bf16;
+  cudaDataType type;
 };
 
 // Products by cuBLASLt. The algorithm is a function of shapes and alignments alone, and none that splits the sums over blocks is
@@ -34,7 +34,8 @@ class Products {
 
  private:
   struct Key {
-    bool transpose_a, transpose_b, bf16;
+    bool transpose_a, transpose_b;
+    cudaDataType type;
     std::int64_t m, n, k, lda, ldb, ldc;
     std::uint32_t align_a, align_b, align_c;
     auto operator<=>(const Key&) const = default;

@@ -31,6 +31,15 @@ cusolverDnHandle_t CudaStream::solver() {
 void CudaStream::synchronize() const { check_cuda(cudaStreamSynchronize(stream_.get()), "cudaStreamSynchronize"); }
 
 void CudaStream::upload(std::span<const std::byte> host, std::byte* device, std::size_t row_bytes, std::size_t device_pitch) {
+  if (host.empty()) return;
+  cudaPointerAttributes attributes{};
+  if (cudaPointerGetAttributes(&attributes, host.data()) == cudaSuccess && attributes.type == cudaMemoryTypeHost) {
+    check_cuda(cudaMemcpy2DAsync(device, device_pitch, host.data(), row_bytes, row_bytes, host.size() / row_bytes,
+                                 cudaMemcpyHostToDevice, stream_.get()),
+               "cudaMemcpy2DAsync");
+    return synchronize();
+  }
+  cudaGetLastError();  // memory that CUDA does not know is no error
   for (const CopyPiece& piece : copy_pieces(host.size(), row_bytes, device_pitch, kStaging)) {
     Staging& staging = staging_[next_++ % staging_.size()];
     check_cuda(cudaEventSynchronize(staging.free.get()), "cudaEventSynchronize");

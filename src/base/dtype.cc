@@ -64,10 +64,16 @@ bool is_float(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF64;
 }
 
-std::string_view to_string(ComputeType type) { return type == ComputeType::kBF16 ? "bf16" : "f32"; }
+std::string_view to_string(ComputeType type) {
+  switch (type) {
+    case ComputeType::kBF16: return "bf16";
+    case ComputeType::kF16: return "f16";
+    default: return "f32";
+  }
+}
 
 std::optional<ComputeType> compute_type(std::string_view name) {
-  for (const ComputeType type : {ComputeType::kF32, ComputeType::kBF16})
+  for (const ComputeType type : {ComputeType::kF32, ComputeType::kBF16, ComputeType::kF16})
     if (to_string(type) == name) return type;
   return std::nullopt;
 }

@@ -37,7 +37,7 @@ constexpr std::uint16_t f32_to_bf16(float value) {
 }
 
 // In what the factors of matrix products are taken; sums, and everything else, are fp32.
-enum class ComputeType : std::uint8_t { kF32, kBF16 };
+enum class ComputeType : std::uint8_t { kF32, kBF16, kF16 };
 // "f32", "bf16".
 std::string_view to_string(ComputeType type);
 // Nothing for another name.

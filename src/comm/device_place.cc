@@ -64,6 +64,14 @@ std::vector<int> parse_cpu_list(const std::string& text) {
   return out;
 }
 
+void check_nccl_versions(std::span<const std::string> versions) {
+  for (std::size_t rank = 1; rank < versions.size(); ++rank)
+    check(versions[rank] == versions.front(), ExitCode::kEnvironment,
+          "rank {} has NCCL {} and rank 0 has {} (they cannot exchange their sums) load the same version on all nodes, or use "
+          "--reduce mpi",
+          rank, versions[rank], versions.front());
+}
+
 NearDevice near_device(const std::string& pci_id, const std::filesystem::path& devices) {
   std::string name = pci_id;  // the kernel writes it in lower case
   std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,9 @@ std::optional<int> local_rank(const EnvLookup& env);
 // The index of a process's GPU among the visible ones: the only one, or the one of its number. share: processes may have the same
 // one. Throws a usage error when there are more processes than GPUs.
 int choose_device(int local_rank, int visible, bool share);
+
+// Throws an environment error when ranks have different NCCL libraries, which do not talk to each other. versions: by rank.
+void check_nccl_versions(std::span<const std::string> versions);
 
 // What is near a PCI device, from the kernel's files; without them no node and no processors.
 struct NearDevice {

@@ -258,6 +258,14 @@ class NcclComm final : public Communicator {
 }  // namespace
 
 std::unique_ptr<Communicator> make_nccl_comm(std::unique_ptr<Communicator> host, int device) {
+  agree(*host, attempt([] {
+    int loaded = 0;
+    check_nccl(ncclGetVersion(&loaded), "ncclGetVersion");
+    check(loaded >= NCCL_VERSION_CODE, ExitCode::kEnvironment,
+          "the NCCL library is {} and this program was built with {} (an older one lacks what it calls) load that version or a "
+          "newer one, or use --reduce mpi",
+          loaded, NCCL_VERSION_CODE);
+  }));
   return std::make_unique<NcclComm>(std::move(host), device);
 }
 

@@ -65,6 +65,7 @@ struct RankCost {
   std::int64_t hessian_bytes = 0;  // handed to the reduction of Hessians
   std::int64_t memory = 0;         // peak resident bytes
   MemoryUse memory_use;            // the same by what it is for
+  std::int64_t device_memory = 0;  // peak bytes of buffers where matrix work is done on a device
 };
 
 // Who does what. A pure function of recipe, model, samples and topology; the same on every rank.

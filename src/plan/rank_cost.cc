@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/plan/cost.h"
+#include "src/plan/device_memory.h"
 
 namespace mpiquant {
 namespace {
@@ -82,6 +83,9 @@ class Ledger {
     of.tokens = in.tokens * (last - first);
     of.memory_use = peak_memory(in);
     of.memory = of.memory_use.total();
+    std::size_t codecs = 1;
+    for (const auto& [module, of_module] : codecs_) codecs = std::max(codecs, of_module.size());
+    of.device_memory = device_memory(in, static_cast<std::int64_t>(codecs));
   }
 
   const PlanInput& input_;

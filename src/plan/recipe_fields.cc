@@ -100,7 +100,7 @@ Strings method_names() {
 }
 Strings bit_widths() { return {"2", "3", "4", "8"}; }
 Strings order_names() { return {"static", "dynamic", "none"}; }
-Strings compute_names() { return {"f32", "bf16"}; }
+Strings compute_names() { return {"f32", "bf16", "f16"}; }
 Strings schedule_names() { return {"sequential", "staged"}; }
 Strings bos_names() { return {"auto", "always", "never"}; }
 Strings dense_dtypes() { return {"float32", "float16", "bfloat16"}; }
@@ -222,8 +222,8 @@ constexpr auto kFields = std::to_array<RecipeField>({
   {"", "true_sequential", "true-sequential", kSwitch, "",
    "inside a layer, calibrate each step on inputs that passed the quantized steps before it", "false", kNone,
    nullptr, set<&R::true_sequential>, shown<&R::true_sequential>},
-  {"", "compute", "compute", kValue, "TYPE", "products of activations: f32, or bf16 (faster where the processor has AVX512-BF16 or AMX; the "
-   "codes differ slightly)", "bf16", kNone, compute_names, set_compute, shown_compute},
+  {"", "compute", "compute", kValue, "TYPE", "products of activations: f32, bf16 (faster where the processor has AVX512-BF16 or AMX; the "
+   "codes differ slightly), or f16 (GPUs alone)", "bf16", kNone, compute_names, set_compute, shown_compute},
   {"", "rules", "rule", kList, "PATTERN:CHOICE", "dense, or bits=B,group_size=G,sym=true|false, for linears whose name matches (shell "
    "wildcards, or re:REGEX); the first match decides", "*.down_proj:bits=8", kNone, nullptr, set_rules, shown_nothing},
   {"", "ragged", "ragged", kList, "CHOICE", "linears that no whole number of groups fits: dense, or PATTERN=GROUP_SIZE", "dense",

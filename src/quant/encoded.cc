@@ -65,7 +65,7 @@ EncodedRows encoded_from_bytes(std::span<const std::byte> bytes) {
   const std::int64_t total = total_bytes(rows, cols, groups);
   check(total >= 0 && static_cast<std::size_t>(total) == bytes.size(), ExitCode::kEnvironment,
         "a message of {} bytes is no part [{},{}] of a linear (ranks disagree) run again", bytes.size(), rows, cols);
-  EncodedRows out{row_begin, rows, cols, {}, {}, {}, underflows, overflows};
+  EncodedRows out{row_begin, rows, cols, {}, {}, {}, underflows, overflows, {}};
   out.codes.resize(static_cast<std::size_t>(rows * cols));
   out.params.resize(static_cast<std::size_t>(rows * groups));
   out.loss.resize(static_cast<std::size_t>(rows));

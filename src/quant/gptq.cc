@@ -4,12 +4,10 @@
 
 namespace mpiquant {
 
-EncodedRows convert_gptq(Backend& backend, Stream& stream, ConstMatrix part, const Factor* factor, const CodecSpec& codec,
-                         std::int64_t row_begin) {
+std::vector<EncodedRows> convert_gptq(Backend& backend, Stream& stream, std::span<const ConstMatrix> parts, const Factor* factor,
+                                      const CodecSpec& codec) {
   expect(factor != nullptr, "GPTQ without a factor");
-  EncodedRows out = backend.sweep(stream, {part, factor, codec});
-  out.row_begin = row_begin;
-  return out;
+  return backend.sweep_group(stream, {parts, factor, codec});
 }
 
 }  // namespace mpiquant

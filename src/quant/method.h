@@ -13,10 +13,10 @@ namespace mpiquant {
 struct Method {
   std::string_view name;
   bool needs_hessian;
-  // Codes of a part [rows, cols], which begins at row row_begin of its linear; the part lies in the backend's memory space.
-  // factor is null for methods without Hessian. The loss is that of the method: see rtn.cc and gptq.cc.
-  EncodedRows (*convert)(Backend& backend, Stream& stream, ConstMatrix part, const Factor* factor, const CodecSpec& codec,
-                         std::int64_t row_begin);
+  // Codes of parts [rows, cols] of linears that share an input, each from its first row on; they lie in the backend's memory
+  // space. factor is null for methods without Hessian. The loss is that of the method: see rtn.cc and gptq.cc.
+  std::vector<EncodedRows> (*convert)(Backend& backend, Stream& stream, std::span<const ConstMatrix> parts, const Factor* factor,
+                                      const CodecSpec& codec);
 };
 
 std::span<const Method> methods();

@@ -2,10 +2,10 @@
 
 namespace mpiquant {
 
-EncodedRows convert_rtn(Backend& backend, Stream& stream, ConstMatrix part, const Factor*, const CodecSpec& codec,
-                        std::int64_t row_begin) {
-  EncodedRows out = backend.encode(stream, part, codec);
-  out.row_begin = row_begin;
+std::vector<EncodedRows> convert_rtn(Backend& backend, Stream& stream, std::span<const ConstMatrix> parts, const Factor*,
+                                     const CodecSpec& codec) {
+  std::vector<EncodedRows> out;
+  for (const ConstMatrix& part : parts) out.push_back(backend.encode(stream, part, codec));
   return out;
 }
 

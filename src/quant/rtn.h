@@ -1,11 +1,14 @@
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "kernels/backend.h"
 
 namespace mpiquant {
 
 // Round to nearest; the loss of a row is its squared error.
-EncodedRows convert_rtn(Backend& backend, Stream& stream, ConstMatrix part, const Factor* factor, const CodecSpec& codec,
-                        std::int64_t row_begin);
+std::vector<EncodedRows> convert_rtn(Backend& backend, Stream& stream, std::span<const ConstMatrix> parts, const Factor* factor,
+                                     const CodecSpec& codec);
 
 }  // namespace mpiquant

@@ -50,64 +50,114 @@ bool BlockConverter::converts(const BlockSpec& block) const {
                      [this](const LinearSpec& linear) { return !variants_of(linear).empty(); });
 }
 
+std::vector<BlockConverter::Task> BlockConverter::tasks_of(const BlockSpec& block, const BlockPlan& plan) const {
+  std::vector<Task> tasks;
+  for (std::size_t l = 0; l < block.linears.size(); ++l)
+    for (Variant& variant : variants_of(block.linears[l])) {
+      Task& task = tasks.emplace_back(Task{l, std::move(variant), {}});
+      for (const PartPlan& part : plan.parts)
+        if (part.linear == static_cast<int>(l) && part.replica == job_.grid.group->rank()) task.mine.push_back(&part);
+      task.encoded.resize(task.mine.size());
+    }
+  return tasks;
+}
+
+// Parts of one codec are swept together as far as the backend wants that.
+void BlockConverter::encode(std::span<Task> tasks, std::span<const ConstMatrix> weights, const Factor* factor) {
+  struct Batch {
+    CodecSpec codec;
+    std::int64_t rows = 0;
+    std::vector<ConstMatrix> parts;
+    std::vector<EncodedRows*> results;
+  };
+  const Method& method = find_method(recipe_.method);
+  const std::int64_t limit = method.needs_hessian ? job_.backend.group_rows() : 0;
+  std::vector<Batch> batches;
+  for (Task& task : tasks)
+    for (std::size_t i = 0; i < task.mine.size(); ++i) {
+      const PartPlan& part = *task.mine[i];
+      auto batch = std::find_if(batches.begin(), batches.end(), [&](const Batch& open) {
+        return open.codec == task.variant.codec && open.rows + part.rows <= limit;
+      });
+      if (batch == batches.end()) batch = batches.insert(batches.end(), Batch{task.variant.codec, 0, {}, {}});
+      batch->rows += part.rows;
+      batch->parts.push_back(weights[task.linear].row_range(part.row_begin, part.row_begin + part.rows));
+      batch->results.push_back(&task.encoded[i]);
+      report_.rows_swept += part.rows;
+    }
+  job_.backend.for_each(static_cast<std::int64_t>(batches.size()), [&](Stream& stream, std::int64_t b) {
+    const Batch& batch = batches[static_cast<std::size_t>(b)];
+    std::vector<EncodedRows> rows = method.convert(job_.backend, stream, batch.parts, factor, batch.codec);
+    for (std::size_t i = 0; i < rows.size(); ++i) *batch.results[i] = std::move(rows[i]);
+    report_.marks.mark();
+  });
+  for (Task& task : tasks) {
+    // What is still on the device stays as it is, too; otherwise codes are held but once.
+    task.keeps = std::any_of(task.encoded.begin(), task.encoded.end(), [](const auto& rows) { return rows.resident; });
+    for (std::size_t i = 0; i < task.mine.size(); ++i) {
+      EncodedRows& rows = task.encoded[i];
+      rows.row_begin = task.mine[i]->row_begin;
+      if (task.keeps && job_.grid.group->size() == 1) continue;
+      const std::vector<std::byte> bytes = to_bytes(rows);
+      task.message.insert(task.message.end(), bytes.begin(), bytes.end());
+      if (!task.keeps) rows = {};
+    }
+  }
+}
+
+// All parts of a linear by row, out of the replicas' messages.
+std::vector<EncodedRows> BlockConverter::assemble(Task& task, const LinearSpec& linear, const BlockPlan& plan,
+                                                  const std::vector<std::vector<std::byte>>& messages) const {
+  std::vector<EncodedRows> parts;
+  std::vector<std::span<const std::byte>> rest(messages.begin(), messages.end());
+  std::size_t next = 0;
+  for (const PartPlan& part : plan.parts) {
+    if (part.linear != static_cast<int>(task.linear)) continue;
+    if (task.keeps && part.replica == job_.grid.group->rank()) {
+      parts.push_back(std::move(task.encoded[next++]));
+      continue;
+    }
+    auto& sender = rest[static_cast<std::size_t>(part.replica)];
+    const auto size = static_cast<std::size_t>(encoded_bytes(task.variant.codec, part.rows, linear.cols));
+    expect(size <= sender.size(), "{}: a message from replica {} is too short", linear.module, part.replica);
+    parts.push_back(encoded_from_bytes(sender.first(size)));
+    sender = sender.subspan(size);
+  }
+  return parts;
+}
+
 void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std::span<const ConstMatrix> weights,
                              const Factor* factor, std::int64_t tokens, std::span<const Matrix> decoded) {
   Communicator& group = *job_.grid.group;
-  const Method& method = find_method(recipe_.method);
-  for (std::size_t l = 0; l < block.linears.size(); ++l) {
-    const LinearSpec& linear = block.linears[l];
-    std::vector<const PartPlan*> mine;
-    for (const PartPlan& part : plan.parts)
-      if (part.linear == static_cast<int>(l) && part.replica == group.rank()) mine.push_back(&part);
-    for (const Variant& variant : variants_of(linear)) {
-      std::vector<EncodedRows> encoded(mine.size());
-      std::vector<std::byte> message;
-      timed_collectively(group, report_, "sweep", [&] {
-        job_.backend.for_each(static_cast<std::int64_t>(mine.size()), [&](Stream& stream, std::int64_t i) {
-          const PartPlan& part = *mine[static_cast<std::size_t>(i)];
-          EncodedRows& rows = encoded[static_cast<std::size_t>(i)];
-          rows = method.convert(job_.backend, stream, weights[l].row_range(part.row_begin, part.row_begin + part.rows), factor,
-                                variant.codec, part.row_begin);
-          report_.marks.mark();
-        });
-        for (EncodedRows& rows : encoded) {
-          report_.rows_swept += rows.rows;
-          const std::vector<std::byte> bytes = to_bytes(rows);
-          message.insert(message.end(), bytes.begin(), bytes.end());
-          rows = {};
-        }
-      });
-
+  std::vector<Task> tasks = tasks_of(block, plan);
+  // A backend that sweeps groups gets all linears at once; else no more than one is held in codes.
+  const std::size_t at_once = job_.backend.group_rows() > 0 ? std::max<std::size_t>(1, tasks.size()) : 1;
+  for (std::size_t first = 0; first < tasks.size(); first += at_once) {
+    const std::span<Task> batch = std::span(tasks).subspan(first, std::min(at_once, tasks.size() - first));
+    timed_collectively(group, report_, "sweep", [&] { encode(batch, weights, factor); });
+    for (Task& task : batch) {
+      const LinearSpec& linear = block.linears[task.linear];
       // Parts travel to the writer, or to everybody when their decoded rows are the weights from here on.
-      const bool to_all = variant.propagated && !decoded.empty();
-      const int writer = plan.writers[l];
+      const bool to_all = task.variant.propagated && !decoded.empty();
+      const int writer = plan.writers[task.linear];
       std::vector<std::vector<std::byte>> messages;
       {
         const PhaseTimer timer(report_, "gather");
-        messages = to_all ? all_gather_bytes(group, message) : gather_bytes(group, message, writer);
+        messages = to_all ? all_gather_bytes(group, task.message) : gather_bytes(group, task.message, writer);
       }
-      message = {};
+      task.message = {};
       timed_collectively(group, report_, "write", [&] {
         if (messages.empty()) return;
-        std::vector<EncodedRows> parts;
-        std::vector<std::span<const std::byte>> rest(messages.begin(), messages.end());
-        for (const PartPlan& part : plan.parts) {
-          if (part.linear != static_cast<int>(l)) continue;
-          auto& sender = rest[static_cast<std::size_t>(part.replica)];
-          const auto size = static_cast<std::size_t>(encoded_bytes(variant.codec, part.rows, linear.cols));
-          expect(size <= sender.size(), "{}: a message from replica {} is too short", linear.module, part.replica);
-          parts.push_back(encoded_from_bytes(sender.first(size)));
-          sender = sender.subspan(size);
-        }
+        std::vector<EncodedRows> parts = assemble(task, linear, plan, messages);
         if (to_all) {
-          const std::vector<std::int32_t> g_idx = group_index(variant.codec, factor, linear.cols);
+          const std::vector<std::int32_t> g_idx = group_index(task.variant.codec, factor, linear.cols);
           job_.backend.for_each(static_cast<std::int64_t>(parts.size()), [&](Stream& stream, std::int64_t i) {
             const EncodedRows& rows = parts[static_cast<std::size_t>(i)];
-            job_.backend.decode(stream, rows, variant.codec, g_idx,
-                                decoded[l].row_range(rows.row_begin, rows.row_begin + rows.rows));
+            job_.backend.decode(stream, rows, task.variant.codec, g_idx,
+                                decoded[task.linear].row_range(rows.row_begin, rows.row_begin + rows.rows));
           });
         }
-        if (group.rank() == writer) finish(linear, variant, std::move(parts), factor, tokens);
+        if (group.rank() == writer) finish(linear, task.variant, std::move(parts), factor, tokens);
       });
     }
   }

@@ -51,6 +51,19 @@ class BlockConverter {
   std::map<std::string, CodecSpec> propagated_codecs(const LayerSpec& layer) const;
 
  private:
+  // A linear in one codec, and what becomes of this replica's parts of it.
+  struct Task {
+    std::size_t linear;  // index in the block
+    Variant variant;
+    std::vector<const PartPlan*> mine;
+    std::vector<EncodedRows> encoded = {};  // of these
+    std::vector<std::byte> message = {};    // the same for other replicas
+    bool keeps = false;                     // encoded stays until the linear is finished
+  };
+  std::vector<Task> tasks_of(const BlockSpec& block, const BlockPlan& plan) const;
+  void encode(std::span<Task> tasks, std::span<const ConstMatrix> weights, const Factor* factor);
+  std::vector<EncodedRows> assemble(Task& task, const LinearSpec& linear, const BlockPlan& plan,
+                                    const std::vector<std::vector<std::byte>>& messages) const;
   void finish(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts, const Factor* factor,
               std::int64_t tokens);
 

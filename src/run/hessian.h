@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -10,12 +11,38 @@
 
 namespace mpiquant {
 
-// The canonical Hessian of a block over the inputs of all replicas' units, at its owner; empty elsewhere. inputs: x [tokens,
-// cols] of this replica's units; total_units, total_tokens: of all replicas. Collective over the replicas.
-Hessian shared_hessian(Job& job, std::span<const ConstMatrix> inputs, std::int64_t cols, std::int64_t total_units,
-                       std::int64_t total_tokens, int owner, RankReport& report);
+// How replicas sum their Hessians. kInt64: exact, so that results do not depend on ranks. kF32: each replica's sum is rounded
+// first, which halves what travels; results then depend on the number of replicas.
+enum class HessianSums : std::uint8_t { kInt64, kF32 };
+std::string_view to_string(HessianSums sums);  // "int64", "f32"
+
+// A block's Hessian while replicas sum it: in the backend's memory, where nothing else may touch it before it has arrived.
+struct HessianSum {
+  std::int64_t cols = 0;
+  int exponent = 0;
+  BackendBuffer sum;     // int64
+  BackendBuffer packed;  // fp32 in place of it, for HessianSums::kF32
+  Pending arrival;
+};
+
+// A canonical Hessian at its owner: on the host or, where the backend's memory is a device's, there (packed as on the host).
+struct SharedHessian {
+  Hessian host;
+  BackendBuffer device;
+};
+
+// Begins to sum a block's Hessian at its owner. inputs: x [tokens, cols] of this replica's units, which may go when this returns;
+// total_units: of all replicas. Collective over the replicas.
+HessianSum begin_hessian(Job& job, std::span<const ConstMatrix> inputs, std::int64_t cols, std::int64_t total_units, int owner,
+                         HessianSums sums, RankReport& report);
+// Waits for it: the Hessian of total_tokens tokens at its owner; empty elsewhere. Collective over the replicas.
+SharedHessian finish_hessian(Job& job, HessianSum sum, std::int64_t total_tokens, int owner, RankReport& report);
+
+// The same on the host, to be kept.
+Hessian on_host(Backend& backend, const SharedHessian& hessian, std::int64_t cols, std::int64_t tokens);
 
 // The factor of a Hessian that the owner has, the same on every replica. Collective over the replicas.
-Factor shared_factor(Job& job, Hessian hessian, std::int64_t cols, int owner, const FactorOptions& options, RankReport& report);
+Factor shared_factor(Job& job, SharedHessian hessian, std::int64_t cols, int owner, const FactorOptions& options,
+                     RankReport& report);
 
 }  // namespace mpiquant

@@ -1,9 +1,24 @@
 #include "src/run/layer_loader.h"
 
+#include <cstring>
+#include <optional>
+
 namespace mpiquant {
 namespace {
 
 std::int64_t first_row(std::int64_t rows, int replica, int replicas) { return rows * replica / replicas; }
+
+// Whether values of 2 bytes are all finite; their exponent is in these bits.
+bool all_finite(DType dtype, std::span<const std::byte> bytes) {
+  const std::uint16_t exponent = dtype == DType::kBF16 ? 0x7f80 : 0x7c00;
+  bool finite = true;
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::uint16_t)) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, bytes.data() + at, sizeof bits);
+    finite = finite && (bits & exponent) != exponent;
+  }
+  return finite;
+}
 
 }  // namespace
 
@@ -11,20 +26,44 @@ LayerLoader::Rows LayerLoader::read_mine(const LinearSpec& linear, const std::st
   const Communicator& group = *job_.grid.group;
   const std::int64_t begin = first_row(linear.rows, group.rank(), group.size());
   const std::int64_t end = first_row(linear.rows, group.rank() + 1, group.size());
-  Rows rows(static_cast<std::size_t>((end - begin) * linear.cols));
-  load_rows(source_, tensor, linear.cols, begin, end, rows);
+  const auto count = static_cast<std::size_t>((end - begin) * linear.cols);
+  Rows rows;
+  const std::optional<DType> dtype = source_.at(tensor).dtype;
+  if (job_.backend.space() == MemSpace::kDevice && (dtype == DType::kBF16 || dtype == DType::kF16)) {
+    rows.dtype = *dtype;
+    rows.stored = job_.backend.allocate_host(count * sizeof(std::uint16_t));
+    const std::span<std::byte> bytes(rows.stored.data(), rows.stored.bytes());
+    source_.read_raw(tensor, begin * linear.cols * static_cast<std::int64_t>(sizeof(std::uint16_t)), bytes);
+    if (all_finite(rows.dtype, bytes)) return rows;
+    rows = {};  // what follows says where
+  }
+  rows.values.resize(count);
+  load_rows(source_, tensor, linear.cols, begin, end, rows.values);
   return rows;
 }
 
 void LayerLoader::share(const Rows& mine, LinearWeights& weights) {
   Communicator& group = *job_.grid.group;
+  const auto upload = [&](std::span<const std::byte> all) {
+    job_.backend.for_each(
+        1, [&](Stream& stream, std::int64_t) { job_.backend.upload_values(stream, mine.dtype, all, weights.matrix()); });
+  };
+  if (group.size() == 1 && mine.dtype != DType::kF32) return upload(mine.bytes());
+  const std::size_t width = size_of(mine.dtype);
   std::vector<std::size_t> counts;
   for (int r = 0; r < group.size(); ++r) {
     const std::int64_t rows = first_row(weights.rows, r + 1, group.size()) - first_row(weights.rows, r, group.size());
-    counts.push_back(static_cast<std::size_t>(rows * weights.cols) * sizeof(float));
+    counts.push_back(static_cast<std::size_t>(rows * weights.cols) * width);
   }
-  std::vector<float> host(static_cast<std::size_t>(weights.rows * weights.cols));
-  group.all_gather_v(bytes_of(std::span<const float>(mine)), counts, bytes_of(host));
+  const std::size_t count = static_cast<std::size_t>(weights.rows * weights.cols);
+  if (mine.dtype != DType::kF32) {
+    const BackendBuffer all = job_.backend.allocate_host(count * width);
+    const std::span<std::byte> bytes(all.data(), all.bytes());
+    group.all_gather_v(mine.bytes(), counts, bytes);
+    return upload(bytes);
+  }
+  std::vector<float> host(count);
+  group.all_gather_v(mine.bytes(), counts, bytes_of(host));
   job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, host, weights.matrix()); });
 }
 
@@ -80,13 +119,13 @@ LayerWeights LayerLoader::load_decoded(const LayerSpec& layer, CodesReader& code
         }
         const std::int64_t begin = first_row(linear.rows, group.rank(), group.size());
         const std::int64_t end = first_row(linear.rows, group.rank() + 1, group.size());
-        mine.resize(static_cast<std::size_t>((end - begin) * linear.cols));
-        if (mine.empty()) return;
-        BackendBuffer rows = job_.backend.allocate(mine.size() * sizeof(float));
+        mine.values.resize(static_cast<std::size_t>((end - begin) * linear.cols));
+        if (mine.values.empty()) return;
+        BackendBuffer rows = job_.backend.allocate(mine.values.size() * sizeof(float));
         const Matrix decoded = rows.matrix(end - begin, linear.cols);
         job_.backend.for_each(1, [&](Stream& stream, std::int64_t) {
           codes.decode_rows(job_.backend, stream, linear.module, codec->second, begin, decoded);
-          job_.backend.download(stream, decoded, mine);
+          job_.backend.download(stream, decoded, mine.values);
         });
       });
       share(mine, weights.blocks[b][l]);

@@ -29,7 +29,16 @@ class LayerLoader {
   LinearWeights load_linear(const LinearSpec& linear, const std::string& tensor);
 
  private:
-  using Rows = std::vector<float>;  // this replica's rows of a linear
+  // This replica's rows of a linear: in fp32 or, for a device, as they lie in the file, half as large.
+  struct Rows {
+    std::vector<float> values;
+    BackendBuffer stored;
+    DType dtype = DType::kF32;
+
+    std::span<const std::byte> bytes() const {
+      return dtype == DType::kF32 ? std::as_bytes(std::span(values)) : std::span<const std::byte>(stored.data(), stored.bytes());
+    }
+  };
   Rows read_mine(const LinearSpec& linear, const std::string& tensor) const;
   LayerWeights allocate(const LayerSpec& layer);
   void share(const Rows& mine, LinearWeights& weights);

@@ -45,6 +45,9 @@ void check_memory(Job& job, const Plan& plan) {
           "nodes, fewer "
           "or shorter samples, or see mpiquant plan",
           here, needed / kGB, ranks, available / kGB, (needed - available) / kGB);
+    // The buffers of a device come on top of the host's memory.
+    if (job.backend.space() == MemSpace::kDevice)
+      job.backend.reserve(static_cast<std::size_t>(plan.costs[static_cast<std::size_t>(job.world.rank())].device_memory));
   });
 }
 

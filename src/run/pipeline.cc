@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "src/run/hessian.h"
 #include "src/run/timed.h"
 
 namespace mpiquant {
@@ -81,35 +80,47 @@ std::int64_t Pipeline::calibration_tokens() const {
   return tokens;
 }
 
-Hessian Pipeline::hessian_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan) {
+HessianSum Pipeline::begin_hessian_of(const BlockSpec& block, const BlockPlan& plan) {
+  if (hessians_.from) return {};
+  std::vector<ConstMatrix> inputs;
+  for (const UnitState& unit : units_) inputs.push_back(unit.input_matrix());
+  if (job_.grid.group->size() > 1)
+    report_.hessian_bytes +=
+        block.cols() * (block.cols() + 1) / 2 *
+        static_cast<std::int64_t>(hessians_.sums == HessianSums::kInt64 ? sizeof(std::int64_t) : sizeof(float));
+  return begin_hessian(job_, inputs, block.cols(), static_cast<std::int64_t>(plan_.units.size()), plan.hessian_owner,
+                       hessians_.sums, report_);
+}
+
+SharedHessian Pipeline::hessian_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum) {
   Communicator& group = *job_.grid.group;
-  Hessian hessian;
+  SharedHessian hessian;
   if (hessians_.from) {
     const PhaseTimer timer(report_, "read");
     collectively(group, [&] {
-      if (group.rank() == plan.hessian_owner) hessian = hessians_.from->load(current_, index, block.cols());
+      if (group.rank() == plan.hessian_owner) hessian.host = hessians_.from->load(current_, index, block.cols());
     });
     return hessian;
   }
-  std::vector<ConstMatrix> inputs;
-  for (const UnitState& unit : units_) inputs.push_back(unit.input_matrix());
-  if (group.size() > 1)
-    report_.hessian_bytes += block.cols() * (block.cols() + 1) / 2 * static_cast<std::int64_t>(sizeof(std::int64_t));
-  hessian = shared_hessian(job_, inputs, block.cols(), static_cast<std::int64_t>(plan_.units.size()), calibration_tokens(),
-                           plan.hessian_owner, report_);
+  hessian = finish_hessian(job_, std::move(sum), calibration_tokens(), plan.hessian_owner, report_);
   collectively(group, [&] {
     if (!hessians_.keep || group.rank() != plan.hessian_owner) return;
     const PhaseTimer timer(report_, "checkpoint");
-    committer_.keep_file(hessians_.keep->save(current_, index, hessian));
+    committer_.keep_file(
+        hessians_.keep->save(current_, index, on_host(job_.backend, hessian, block.cols(), calibration_tokens())));
   });
   return hessian;
 }
 
-Factor Pipeline::factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan) {
-  Hessian hessian = hessian_of(index, block, plan);
+Factor Pipeline::factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum) {
+  SharedHessian hessian = hessian_of(index, block, plan, std::move(sum));
   if (!converter_.converts(block)) return {};
   const FactorOptions options{recipe_.order, recipe_.damp_percent, recipe_.damp_increment};
   return shared_factor(job_, std::move(hessian), block.cols(), plan.hessian_owner, options, report_);
+}
+
+Factor Pipeline::factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan) {
+  return factor_of(index, block, plan, begin_hessian_of(block, plan));
 }
 
 void Pipeline::convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights,
@@ -146,17 +157,22 @@ void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Lay
   }
   std::vector<std::optional<Factor>> factors(layer.blocks.size());
   for_units("forward", [&](Stream& stream, UnitState& unit) { decoder_->begin(stream, weights, unit); });
+  // Where the forward pass does not wait for converted weights, it goes on while a device's communicator sums the Hessian.
+  const bool overlaps = (again || !propagated_) && job_.backend.space() == MemSpace::kDevice;
   for (std::size_t b = 0; b < layer.blocks.size(); ++b) {
     const BlockSpec& block = layer.blocks[b];
-    if (watches(block)) {
-      factors[b] = factor_of(b, block, plan.blocks[b]);
-      if (!again) {
-        convert_block(block, plan.blocks[b], weights.blocks[b], &*factors[b]);
-        factors[b].reset();
-      }
-    }
-    if (b + 1 == layer.blocks.size() && (again || !forward_whole)) break;
-    for_units("forward", [&](Stream& stream, UnitState& unit) { decoder_->advance(stream, layer, weights, b, unit); });
+    const auto use = [&](HessianSum sum) {
+      factors[b] = factor_of(b, block, plan.blocks[b], std::move(sum));
+      if (again) return;
+      convert_block(block, plan.blocks[b], weights.blocks[b], &*factors[b]);
+      factors[b].reset();
+    };
+    std::optional<HessianSum> sum;
+    if (watches(block)) sum = begin_hessian_of(block, plan.blocks[b]);
+    if (sum && !overlaps) use(*std::exchange(sum, std::nullopt));
+    if (b + 1 < layer.blocks.size() || (!again && forward_whole))
+      for_units("forward", [&](Stream& stream, UnitState& unit) { decoder_->advance(stream, layer, weights, b, unit); });
+    if (sum) use(std::move(*sum));
   }
   for (const UnitState& unit : units_) report_.tokens += unit.tokens;
   if (!again) return;

@@ -14,6 +14,7 @@
 #include "src/run/committer.h"
 #include "src/run/convert.h"
 #include "src/run/convert_rows.h"
+#include "src/run/hessian.h"
 #include "src/run/hessian_store.h"
 #include "src/run/job.h"
 #include "src/run/layer_loader.h"
@@ -25,8 +26,9 @@ namespace mpiquant {
 
 using Samples = std::vector<std::vector<std::int32_t>>;
 
-// Hessians that were kept before, to be used in place of calibration; or where to keep those of this run.
+// How Hessians are summed, and whether they were kept before, to be used in place of calibration, or are to be kept.
 struct HessianUse {
+  HessianSums sums = HessianSums::kInt64;
   std::optional<HessianStore> from;
   std::optional<HessianStore> keep;
   std::int64_t tokens = 0;  // of the calibration behind `from`
@@ -69,10 +71,12 @@ class Pipeline {
   void quantize_head();
   bool convert_rows(std::int64_t layer);
   void commit(std::int64_t layer, std::chrono::steady_clock::time_point start);
-  // The canonical Hessian of a block of the current layer, at its owner.
-  Hessian hessian_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan);
+  // The canonical Hessian of a block of the current layer, at its owner: begun, and finished or read.
+  HessianSum begin_hessian_of(const BlockSpec& block, const BlockPlan& plan);
+  SharedHessian hessian_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum);
   // The line of a layer that is done. Collective over the replicas.
   void report_layer(const std::vector<TensorRecord>& records, std::chrono::steady_clock::time_point start);
+  Factor factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum);
   Factor factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan);
   // The factors of a layer's blocks need a Hessian each, also where nothing is converted, when Hessians are kept.
   bool watches(const BlockSpec& block) const { return hessians_.keep || converter_.converts(block); }

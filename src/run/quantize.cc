@@ -83,6 +83,7 @@ void write_report(Job& job, const QuantizeRequest& request, const Prepared& run,
                       {"plan", to_json(plan)["costs"]},
                       {"stages", plan.stages},
                       {"replicas", plan.replicas},
+                      {"hessian_sums", to_string(request.sums)},
                       {"tensors", tensors},
                       {"fallbacks", run.fallbacks}};
     replace_text_file((fs::path(request.work_dir) / "report.json").string(), out.dump(1) + "\n");
@@ -126,7 +127,8 @@ Identity run_identity(const QuantizeRequest& request, const ModelInput& model, c
                     {"gguf_pre", recipe.gguf_pre},
                     {"max_shard_size", std::to_string(recipe.max_shard_bytes)},
                     {"propagate", record["propagate"].get<std::string>()},
-                    {"hessians", request.hessians.empty() ? "of this run" : "kept ones"}};
+                    {"hessians", request.hessians.empty() ? "of this run" : "kept ones"},
+                    {"hessian sums", std::string(to_string(request.sums))}};
   const Json choices = identity_json(recipe);
   for (const auto& [field, value] : choices.items()) identity[field] = value.dump();
   return identity;
@@ -164,6 +166,7 @@ void take_kept_hessians(QuantizeRequest& request) {
 HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInput& model, const std::string& model_hash,
                        const std::vector<OutputSpec>& outputs) {
   HessianUse use;
+  use.sums = request.sums;
   const Identity inputs = hessian_inputs(model, model_hash, job.backend);
   const Identity upstream = upstream_identity(request.recipe, outputs);
   collectively(job.world, [&] {

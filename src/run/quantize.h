@@ -31,6 +31,7 @@ struct QuantizeRequest {
   std::string work_dir;        // for report.json and state
   bool keep_hessians = false;  // in a folder of the work folder
   std::string hessians;        // folder of kept Hessians that take the place of calibration; may be empty
+  HessianSums sums = HessianSums::kInt64;
   bool force = false;
   Restart restart = Restart::kAuto;
   Recipe recipe;

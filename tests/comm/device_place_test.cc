@@ -27,6 +27,18 @@ TEST(DevicePlace, LocalRankComesFromTheLauncher) {
   EXPECT_EQ(local_rank(env({{"PMIX_LOCAL_RANK", "x"}, {"SLURM_LOCALID", "2"}})), 2);
 }
 
+TEST(DevicePlace, NcclIsTheSameOnAllRanks) {
+  const std::vector<std::string> same(3, "2.28.9"), other = {"2.28.9", "2.28.9", "2.27.3"};
+  check_nccl_versions(same);
+  try {
+    check_nccl_versions(other);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kEnvironment);
+    EXPECT_NE(std::string(error.what()).find("rank 2 has NCCL 2.27.3 and rank 0 has 2.28.9"), std::string::npos) << error.what();
+  }
+}
+
 TEST(DevicePlace, EachRankHasAGpuOfItsOwn) {
   EXPECT_EQ(choose_device(0, 4, false), 0);
   EXPECT_EQ(choose_device(3, 4, false), 3);

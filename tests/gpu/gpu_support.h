@@ -53,6 +53,14 @@ struct OnDevice {
   BackendBuffer buffer;
 };
 
+// All of a buffer as floats, on the host.
+inline std::vector<float> floats_of(Backend& backend, const BackendBuffer& buffer) {
+  std::vector<float> out(buffer.bytes() / sizeof(float));
+  on_stream(backend,
+            [&](Stream& stream) { backend.download(stream, buffer.matrix(1, static_cast<std::int64_t>(out.size())), out); });
+  return out;
+}
+
 inline double largest_difference(const Sample& a, const Sample& b) {
   double worst = 0;
   for (std::size_t i = 0; i < a.values.size(); ++i) {

@@ -1,6 +1,7 @@
 // The bodies of the GPU's forward kernels, run on the host.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -66,10 +67,28 @@ TEST(BlockElements, Bf16RoundsAsTheBaseLibraryAndPadsWithZeros) {
   x.data[0] = NAN;
   x.data[1] = 1.00390625F;  // half way between two values
   std::vector<Bf16> y(2 * 8);
-  run_on_host(ForEachElement<ToBf16Op>{{x.data.data(), x.ld, 5, y.data(), 8}, 2, 8});
+  run_on_host(ForEachElement<ToBitsOp<Bf16>>{{x.data.data(), x.ld, 5, y.data(), 8}, 2, 8});
   for (std::int64_t r = 0; r < 2; ++r)
     for (std::int64_t c = 0; c < 8; ++c)
       EXPECT_EQ(y[static_cast<std::size_t>(r * 8 + c)].bits, c < 5 ? f32_to_bf16(x.view().row(r)[c]) : 0) << r << ' ' << c;
+}
+
+TEST(BlockElements, HalfRoundsAsTheBaseLibrary) {
+  for (std::uint64_t bits = 0; bits < 0x100000000U; bits += 65521 * 7) {
+    const auto x = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
+    Half half{};
+    from_float(x, half);
+    if (std::isnan(x))
+      EXPECT_TRUE(std::isnan(to_float(half)));
+    else
+      ASSERT_EQ(half.bits, f32_to_f16(x)) << x;
+  }
+  for (const float x : {65504.0F, 65519.99F, 65520.0F, -65520.0F, 0x1p-14F, 0x1.ffcp-15F, 0x1.ffep-15F, 0x1p-24F, 0x1p-25F,
+                        0x1.1p-25F, 1.00048828125F, 1.00146484375F, INFINITY}) {
+    Half half{};
+    from_float(x, half);
+    EXPECT_EQ(half.bits, f32_to_f16(x)) << x;
+  }
 }
 
 TEST(BlockRmsNorm, EqualsTheCpuAlsoInPlace) {
@@ -86,21 +105,30 @@ struct AttentionCase {
   int heads, kv_heads, head_dim;
   std::int64_t window;
   std::int64_t length;
+  float soft_cap = 0;
+  bool sinks = false;
 };
 
 class BlockAttention : public testing::TestWithParam<AttentionCase> {
  protected:
   template <typename Element, int kTile>
-  static double difference(std::int64_t window, ThreadOrder order = ThreadOrder::kForward) {
+  static double difference(std::int64_t window, ThreadOrder order = ThreadOrder::kForward, float cap_by = 1, float sink_by = 0) {
     const AttentionCase& c = GetParam();
     Values q(c.length, c.heads * c.head_dim, 1), k(c.length, c.kv_heads * c.head_dim, 2), v(c.length, c.kv_heads * c.head_dim, 3),
         out(c.length, c.heads * c.head_dim, 4), expected = out;
     const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)));
     const std::vector<std::int64_t> lengths = {c.length};
-    cpu::attention(q.view(), k.view(), v.view(), {c.heads, c.kv_heads, c.head_dim, c.window, scale}, lengths, expected.view());
+    std::vector<float> sinks, moved;
+    for (int head = 0; head < c.heads && c.sinks; ++head) sinks.push_back(0.5F * static_cast<float>(head) - 0.7F);
+    for (const float sink : sinks) moved.push_back(sink + sink_by);
+    const float* none = nullptr;
+    cpu::attention(q.view(), k.view(), v.view(),
+                   {c.heads, c.kv_heads, c.head_dim, c.window, scale, c.soft_cap, c.sinks ? sinks.data() : none}, lengths,
+                   expected.view());
     run_on_host(
         Attention<Element, PlainTiles, kTile>{q.data.data(), q.ld, k.data.data(), k.ld, v.data.data(), v.ld, out.data.data(),
-                                              out.ld, c.length, c.heads, c.heads / c.kv_heads, c.head_dim, window, scale},
+                                              out.ld, c.length, c.heads, c.heads / c.kv_heads, c.head_dim, window, scale,
+                                              c.soft_cap * cap_by, c.sinks ? moved.data() : none},
         order);
     return largest_difference(out, expected);
   }
@@ -117,13 +145,25 @@ TEST_P(BlockAttention, EqualsTheCpuInFp32) {
   }
 }
 
+TEST_P(BlockAttention, CapsAndSinksMatter) {
+  if (GetParam().soft_cap > 0) {
+    EXPECT_GT((difference<float, 32>(GetParam().window, ThreadOrder::kForward, 1.5F)), 1e-3);
+  }
+  if (GetParam().sinks) {
+    EXPECT_GT((difference<float, 32>(GetParam().window, ThreadOrder::kForward, 1, 0.2F)), 1e-3);
+  }
+}
+
+TEST_P(BlockAttention, IsCloseInHalf) { EXPECT_LE((difference<Half, 64>(GetParam().window)), 0.006); }
+
 TEST_P(BlockAttention, IsCloseInBf16) { EXPECT_LE((difference<Bf16, 64>(GetParam().window)), 0.04); }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, BlockAttention,
                          testing::Values(AttentionCase{1, 1, 2, 0, 1}, AttentionCase{4, 2, 8, 0, 70},
                                          AttentionCase{3, 3, 6, 0, 129}, AttentionCase{2, 1, 64, 0, 65},
                                          AttentionCase{4, 1, 16, 1, 67}, AttentionCase{4, 2, 16, 48, 200},
-                                         AttentionCase{2, 2, 4, 64, 191}));
+                                         AttentionCase{2, 2, 4, 64, 191}, AttentionCase{4, 2, 16, 0, 70, 1.5F},
+                                         AttentionCase{4, 2, 16, 48, 100, 0, true}, AttentionCase{3, 1, 8, 0, 90, 2, true}));
 
 }  // namespace
 }  // namespace mpiquant::block

@@ -122,6 +122,24 @@ INSTANTIATE_TEST_SUITE_P(Cases, BlockSweep,
                                           testing::Values(ActOrder::kNone, ActOrder::kStatic, ActOrder::kDynamic)),
                          [](const auto& test) { return name_of(std::get<0>(test.param), std::get<1>(test.param)); });
 
+// What lets linears of an input group share a launch: a row's codes, parameters and loss are the same alone and among others.
+TEST(BlockSweep, ARowDoesNotDependOnTheNumberOfRows) {
+  ThreadPool pool(1);
+  for (const ActOrder order : {ActOrder::kNone, ActOrder::kStatic, ActOrder::kDynamic}) {
+    const Factor factor = cpu::factor(pool, sample_hessian(sample_activations(300, 200, 11)), 200, {.order = order});
+    const Sample w(150, 200, 2);
+    const CodecSpec codec = int_codec(4, 32, false);
+    const Coded whole = sweep(w, factor, codec, ThreadOrder::kForward);
+    for (const auto& [begin, rows] : {std::pair{0, 1}, std::pair{63, 2}, std::pair{64, 70}, std::pair{149, 1}}) {
+      Sample some(rows, 200, 2);
+      std::copy_n(w.values.begin() + begin * 200, rows * 200, some.values.begin());
+      const Coded alone = sweep(some, factor, codec, ThreadOrder::kBackward);
+      EXPECT_TRUE(std::equal(alone.codes.begin(), alone.codes.end(), whole.codes.begin() + begin * 200)) << begin;
+      EXPECT_TRUE(std::equal(alone.loss.begin(), alone.loss.end(), whole.loss.begin() + begin)) << begin;
+    }
+  }
+}
+
 TEST(BlockSweepMutant, AMissingUpdateIsSeen) {
   ThreadPool pool(1);
   const Factor factor = cpu::factor(pool, sample_hessian(sample_activations(300, 300, 11)), 300, {});
@@ -144,7 +162,7 @@ TEST_P(BlockCodec, RoundsAndDecodesLikeTheCpu) {
   std::vector<double> loss(params.size());
   std::vector<std::int32_t> g_idx;
   for (std::int64_t c = 0; c < cols; ++c) g_idx.push_back(static_cast<std::int32_t>(c / group));
-  std::vector<float> decoded(w.values.size()), expected_decoded(w.values.size());
+  std::vector<float> decoded(w.values.size()), decoded_transposed(w.values.size()), expected_decoded(w.values.size());
   codec::with_grid(spec, [&](const auto& grid) {
     using Grid = std::decay_t<decltype(grid)>;
     run_on_host(
@@ -152,7 +170,9 @@ TEST_P(BlockCodec, RoundsAndDecodesLikeTheCpu) {
     run_on_host(ForEachElement<RoundOp<Grid>>{
         {grid, w.values.data(), cols, rows, cols, group, params.data(), codes.data(), loss.data()}, groups, rows});
     run_on_host(ForEachElement<DecodeOp<Grid>>{
-        {grid, expected.codes.data(), expected.params.data(), g_idx.data(), cols, groups, decoded.data(), cols}, rows, cols});
+        {grid, expected.codes.data(), expected.params.data(), groups, 1, g_idx.data(), cols, decoded.data(), cols}, rows, cols});
+    run_on_host(ForEachElement<DecodeOp<Grid>>{
+        {grid, codes.data(), params.data(), 1, rows, g_idx.data(), cols, decoded_transposed.data(), cols}, rows, cols});
   });
   expect_equal(finish(codes, params, rows, groups), expected);
   for (std::int64_t r = 0; r < rows; ++r) {
@@ -162,6 +182,7 @@ TEST_P(BlockCodec, RoundsAndDecodesLikeTheCpu) {
   }
   cpu::decode(expected, spec, g_idx, {expected_decoded.data(), rows, cols, cols, MemSpace::kHost});
   EXPECT_EQ(decoded, expected_decoded);
+  EXPECT_EQ(decoded_transposed, expected_decoded);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, BlockCodec, testing::ValuesIn(kCases),

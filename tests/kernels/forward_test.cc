@@ -135,6 +135,8 @@ TEST(EveryInstructionSet, GivesTheBitsOfScalarCode) {
 struct AttentionCase {
   std::int64_t heads, kv_heads, head_dim, window;
   std::vector<std::int64_t> lengths;
+  float soft_cap = 0;
+  std::vector<float> sinks = {};  // by head
 };
 
 class Attention : public testing::TestWithParam<AttentionCase> {
@@ -149,13 +151,15 @@ class Attention : public testing::TestWithParam<AttentionCase> {
         for (std::int64_t head = 0; head < c.heads; ++head) {
           const std::int64_t qc = head * c.head_dim, kc = head / (c.heads / c.kv_heads) * c.head_dim;
           std::vector<double> mean(static_cast<std::size_t>(c.head_dim));
-          double sum = 0;
+          double sum = c.sinks.empty() ? 0 : std::exp(static_cast<double>(c.sinks[static_cast<std::size_t>(head)]));
           for (std::int64_t key = first; key <= row; ++key) {
             if (window > 0 && key <= row - window) continue;
             double score = 0;
             for (std::int64_t d = 0; d < c.head_dim; ++d)
               score += static_cast<double>(q.at(row, qc + d)) * static_cast<double>(k.at(key, kc + d));
-            const double weight = std::exp(score / std::sqrt(static_cast<double>(c.head_dim)));
+            score /= std::sqrt(static_cast<double>(c.head_dim));
+            const auto cap = static_cast<double>(c.soft_cap);
+            const double weight = std::exp(cap > 0 ? cap * std::tanh(score / cap) : score);
             sum += weight;
             for (std::int64_t d = 0; d < c.head_dim; ++d)
               mean[static_cast<std::size_t>(d)] += weight * static_cast<double>(v.at(key, kc + d));
@@ -175,8 +179,13 @@ TEST_P(Attention, EqualsAttentionWrittenOut) {
   for (const std::int64_t length : c.lengths) rows += length;
   const Grid q(rows, c.heads * c.head_dim), k(rows, c.kv_heads * c.head_dim, 2), v(rows, c.kv_heads * c.head_dim, 3),
       out(rows, c.heads * c.head_dim, 4);
-  const AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.window,
-                             static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)))};
+  const AttentionShape shape{c.heads,
+                             c.kv_heads,
+                             c.head_dim,
+                             c.window,
+                             static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim))),
+                             c.soft_cap,
+                             c.sinks.empty() ? nullptr : c.sinks.data()};
   attention(q.matrix, k.matrix, v.matrix, shape, c.lengths, out.matrix);
   EXPECT_LE(difference(c, q, k, v, out, c.window), 2e-6);
   if (c.window > 1) {  // a window off by one, or forgotten, would be seen
@@ -190,7 +199,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
                          testing::Values(AttentionCase{1, 1, 2, 0, {1}}, AttentionCase{4, 2, 8, 0, {70, 1, 64}},
                                          AttentionCase{3, 3, 6, 0, {129}}, AttentionCase{9, 3, 64, 0, {65, 200}},
                                          AttentionCase{4, 1, 16, 1, {67}}, AttentionCase{4, 2, 16, 48, {256, 30, 100}},
-                                         AttentionCase{2, 2, 4, 64, {191}}));
+                                         AttentionCase{2, 2, 4, 64, {191}}, AttentionCase{4, 2, 16, 0, {70}, 1.5F},
+                                         AttentionCase{4, 2, 16, 48, {100, 3}, 0, {0.5F, -1, 2, 0}},
+                                         AttentionCase{2, 1, 8, 0, {90}, 2, {1, -0.5F}}));
 
 TEST(AttentionShapes, MustAgree) {
   const Grid q(4, 8), k(4, 4, 2), out(4, 8, 3);

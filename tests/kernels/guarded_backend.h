@@ -14,6 +14,7 @@
 
 #include "kernels/backend.h"
 #include "src/base/error.h"
+#include "src/comm/staged_comm.h"
 
 namespace mpiquant {
 
@@ -21,7 +22,9 @@ namespace mpiquant {
 // that host code which touches them dies. Host memory given where a device buffer belongs is an internal error.
 class GuardedBackend final : public Backend {
  public:
-  explicit GuardedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)), regions_(std::make_shared<Regions>()) {}
+  // memory: bytes of the "device".
+  explicit GuardedBackend(std::unique_ptr<Backend> inner, std::size_t memory = std::size_t{1} << 40)
+      : inner_(std::move(inner)), regions_(std::make_shared<Regions>()), memory_(memory) {}
 
   MemSpace space() const override { return MemSpace::kDevice; }
   std::string identity() const override { return inner_->identity(); }
@@ -32,12 +35,39 @@ class GuardedBackend final : public Backend {
     expect(data != MAP_FAILED, "mmap of {} bytes", size);
     const std::lock_guard lock(regions_->mutex);
     regions_->by_start[static_cast<const std::byte*>(data)] = {size, 0};
-    return {static_cast<std::byte*>(data), bytes, MemSpace::kDevice, [regions = regions_, size](std::byte* start) {
+    regions_->used += bytes;
+    regions_->most = std::max(regions_->most, regions_->used);
+    return {static_cast<std::byte*>(data), bytes, MemSpace::kDevice, [regions = regions_, size, bytes](std::byte* start) {
               const std::lock_guard inner_lock(regions->mutex);
+              regions->used -= bytes;
               regions->by_start.erase(start);
               ::munmap(start, size);
             }};
   }
+  void reserve(std::size_t bytes) override {
+    check(bytes <= memory_, ExitCode::kUsage, "the work needs {} bytes on the device, which has {}", bytes, memory_);
+    reserved_ = bytes;
+  }
+  // For communicators of its memory (staged_comm.h).
+  DeviceAccess access() {
+    DeviceAccess out;
+    out.is_device = [regions = regions_](const void* data) {
+      const std::lock_guard lock(regions->mutex);
+      return regions->holds(static_cast<const std::byte*>(data));
+    };
+    out.allocate_host = [](std::size_t bytes) {
+      return std::shared_ptr<std::byte>(new std::byte[bytes], std::default_delete<std::byte[]>());
+    };
+    out.to_host = [this](std::span<const std::byte> from, std::byte* to) {
+      run({reinterpret_cast<const float*>(from.data())}, [&] { std::ranges::copy(from, to); });
+    };
+    out.to_device = [this](const std::byte* from, std::span<std::byte> to) {
+      run({reinterpret_cast<const float*>(to.data())}, [&] { std::copy_n(from, to.size(), to.data()); });
+    };
+    return out;
+  }
+  std::size_t reserved() const { return reserved_; }
+  std::size_t most_used() const { return regions_->most; }
   void for_each(std::int64_t count, const std::function<void(Stream&, std::int64_t)>& body) override {
     inner_->for_each(count, body);
   }
@@ -86,8 +116,13 @@ class GuardedBackend final : public Backend {
     }
     run(data, [&] { inner_->hessian_add(views, exponent, sum); });
   }
+  // The factor's triangle is on the device, as on a GPU.
   Factor factor(std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) override {
-    return inner_->factor(hessian, cols, options);
+    Factor out = inner_->factor(hessian, cols, options);
+    out.device_upper = std::make_shared<BackendBuffer>(allocate(out.upper.size() * sizeof(float)));
+    run({floats(*out.device_upper)}, [&] { std::ranges::copy(out.upper, values<float>(*out.device_upper).begin()); });
+    out.upper = {};
+    return out;
   }
   BackendBuffer hessian_zeros(std::int64_t cols) override {
     BackendBuffer sum = allocate(static_cast<std::size_t>(cols * (cols + 1) / 2) * sizeof(std::int64_t));
@@ -95,23 +130,39 @@ class GuardedBackend final : public Backend {
     return sum;
   }
   void hessian_add_to(std::span<const ConstMatrix> units, int exponent, const BackendBuffer& sum) override {
-    run({floats(sum)}, [&] { hessian_add(units, exponent, sums(sum)); });
+    run({floats(sum)}, [&] { hessian_add(units, exponent, values<std::int64_t>(sum)); });
   }
-  Factor factor_sum(const BackendBuffer& sum, int exponent, std::int64_t cols, const FactorOptions& options) override {
-    return factor(hessian_rounded(sum, exponent), cols, options);
-  }
-  std::vector<float> hessian_rounded(const BackendBuffer& sum, int exponent) override {
-    std::vector<float> out;
-    run({floats(sum)}, [&] {
-      for (const std::int64_t value : sums(sum)) out.push_back(std::ldexp(static_cast<float>(value), -exponent));
+  BackendBuffer hessian_rounded(const BackendBuffer& sum, int exponent) override {
+    BackendBuffer out = allocate(sum.bytes() / 2);
+    run({floats(sum), floats(out)}, [&] {
+      std::ranges::transform(values<std::int64_t>(sum), values<float>(out).begin(),
+                             [&](std::int64_t value) { return std::ldexp(static_cast<float>(value), -exponent); });
     });
+    return out;
+  }
+  Factor factor_packed(const BackendBuffer& packed, std::int64_t cols, const FactorOptions& options) override {
+    Factor out;
+    run({floats(packed)}, [&] { out = factor(values<float>(packed), cols, options); });
+    return out;
+  }
+  // A factor as the inner backend takes it.
+  Factor on_host(const Factor& factor) {
+    Factor out = factor;
+    if (out.device_upper)
+      run({floats(*out.device_upper)}, [&] {
+        const std::span<float> all = values<float>(*out.device_upper);
+        out.upper.assign(all.begin(), all.end());
+      });
     return out;
   }
   EncodedRows sweep(Stream& s, const SweepTask& task) override {
     EncodedRows out;
-    run({task.weight.data}, [&] { out = inner_->sweep(s, {in(task.weight), task.factor, task.codec}); });
+    const Factor factor = on_host(*task.factor);
+    run({task.weight.data}, [&] { out = inner_->sweep(s, {in(task.weight), &factor, task.codec}); });
+    out.resident = std::make_shared<int>(0);  // as a GPU, that keeps its codes
     return out;
   }
+  std::int64_t group_rows() const override { return 300; }
   EncodedRows encode(Stream& s, ConstMatrix weight, const CodecSpec& codec) override {
     EncodedRows out;
     run({weight.data}, [&] { out = inner_->encode(s, in(weight), codec); });
@@ -130,11 +181,18 @@ class GuardedBackend final : public Backend {
   struct Regions {
     std::mutex mutex;
     std::map<const std::byte*, Region> by_start;
+    std::size_t used = 0, most = 0;  // bytes
+
+    bool holds(const std::byte* data) const {
+      const auto at = by_start.upper_bound(data);
+      return at != by_start.begin() && data < std::prev(at)->first + std::prev(at)->second.bytes;
+    }
   };
 
   static const float* floats(const BackendBuffer& buffer) { return reinterpret_cast<const float*>(buffer.data()); }
-  static std::span<std::int64_t> sums(const BackendBuffer& buffer) {
-    return {reinterpret_cast<std::int64_t*>(buffer.data()), buffer.bytes() / sizeof(std::int64_t)};
+  template <typename T>
+  static std::span<T> values(const BackendBuffer& buffer) {
+    return {reinterpret_cast<T*>(buffer.data()), buffer.bytes() / sizeof(T)};
   }
 
   template <typename T>
@@ -157,10 +215,8 @@ class GuardedBackend final : public Backend {
       const std::lock_guard lock(regions_.mutex);
       for (const float* pointer : pointers) {
         if (pointer == nullptr) continue;
-        auto at = regions_.by_start.upper_bound(reinterpret_cast<const std::byte*>(pointer));
-        const bool known = at != regions_.by_start.begin() &&
-                           reinterpret_cast<const std::byte*>(pointer) < std::prev(at)->first + std::prev(at)->second.bytes;
-        expect(known, "host memory in a device operation");
+        const auto at = regions_.by_start.upper_bound(reinterpret_cast<const std::byte*>(pointer));
+        expect(regions_.holds(reinterpret_cast<const std::byte*>(pointer)), "host memory in a device operation");
         held_.push_back(std::prev(at)->first);
         change(held_.back(), 1, PROT_READ | PROT_WRITE);
       }
@@ -183,6 +239,7 @@ class GuardedBackend final : public Backend {
 
   std::unique_ptr<Backend> inner_;
   std::shared_ptr<Regions> regions_;
+  std::size_t memory_, reserved_ = 0;
 };
 
 }  // namespace mpiquant

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -20,14 +21,16 @@ TEST(Methods, EveryRowIsFoundAndConverts) {
   Stream stream;
   for (const Method& method : methods()) {
     EXPECT_EQ(find_method(method.name).convert, method.convert);
-    const EncodedRows rows =
-        method.convert(*backend, stream, w.view(), method.needs_hessian ? &factor : nullptr, int_codec(4, 32, true), 256);
-    EXPECT_EQ(rows.row_begin, 256);
-    EXPECT_EQ(rows.rows, 10);
-    EXPECT_EQ(rows.cols, 64);
-    EXPECT_EQ(rows.codes.size(), 640U);
-    EXPECT_EQ(rows.params.size(), 20U);
-    EXPECT_EQ(rows.loss.size(), 10U);
+    const std::array<ConstMatrix, 3> parts = {w.view(), w.view().row_range(0, 4), w.view().row_range(4, 10)};
+    const std::vector<EncodedRows> rows =
+        method.convert(*backend, stream, parts, method.needs_hessian ? &factor : nullptr, int_codec(4, 32, true));
+    ASSERT_EQ(rows.size(), 3U);
+    EXPECT_EQ(rows[0].rows, 10);
+    EXPECT_EQ(rows[0].cols, 64);
+    EXPECT_EQ(rows[0].codes.size(), 640U);
+    EXPECT_EQ(rows[0].params.size(), 20U);
+    EXPECT_EQ(rows[0].loss.size(), 10U);
+    EXPECT_TRUE(std::equal(rows[2].codes.begin(), rows[2].codes.end(), rows[0].codes.begin() + 4 * 64));
   }
 }
 

@@ -104,8 +104,8 @@ Outcome compare(const Reference& reference, const Json& test, std::size_t index,
   const auto backend = make_cpu_backend(1);
   const Factor factor = backend->factor(p.h, p.cols, {.order = p.order, .damp_percent = mutant.damp_percent});
   Stream stream;
-  EncodedRows rows =
-      find_method("gptq").convert(*backend, stream, {p.w.data(), p.rows, p.cols, p.cols, MemSpace::kHost}, &factor, p.codec, 0);
+  const ConstMatrix weight{p.w.data(), p.rows, p.cols, p.cols, MemSpace::kHost};
+  EncodedRows rows = find_method("gptq").convert(*backend, stream, {&weight, 1}, &factor, p.codec).front();
   if (mutant.zero_group)
     for (std::int64_t r = 0; r < p.rows; ++r)
       for (std::int64_t c = 0; c < std::min<std::int64_t>(32, p.cols); ++c)

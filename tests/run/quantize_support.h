@@ -10,8 +10,10 @@
 #include "io/file.h"
 #include "io/manifest.h"
 #include "src/base/error.h"
+#include "src/comm/staged_comm.h"
 #include "src/comm/thread_comm.h"
 #include "src/run/quantize.h"
+#include "tests/kernels/guarded_backend.h"
 
 namespace mpiquant {
 
@@ -60,6 +62,18 @@ class QuantizeTest : public testing::Test {
     const auto backend = make_cpu_backend(request.threads, request.recipe.compute);
     Job job{world, grid, *backend};
     quantize(job, request, model);
+  }
+
+  // The same on a backend whose memory the host may not touch; what ranks exchange of it goes through the host's.
+  static void run_device_rank(Communicator& world, const QuantizeRequest& request, std::size_t memory) {
+    const ModelInput model = open_model(request.model);
+    Grid grid = make_grid(world, request.recipe.stages);
+    GuardedBackend backend(make_cpu_backend(request.threads, request.recipe.compute), memory);
+    grid.group = make_staged_comm(std::move(grid.group), backend.access());
+    Job job{world, grid, backend};
+    quantize(job, request, model);
+    EXPECT_LE(backend.most_used(), backend.reserved());
+    EXPECT_GE(backend.most_used(), backend.reserved() / 100);
   }
 
   // SHA256SUMS of every output, by path.

@@ -43,6 +43,59 @@ TEST_F(Quantize, BytesDoNotDependOnRanksOrThreadsInBf16) {
   }
 }
 
+// A device's memory makes no difference to the bytes: parts and linears swept together, factors and Hessians that stay there,
+// weights that arrive as they are stored, sums that are added meanwhile.
+TEST_F(Quantize, BytesDoNotDependOnWhereTheMemoryIs) {
+  for (const bool sequential : {true, false}) {
+    QuantizeRequest base = request(sequential ? "host" : "host-whole-layers");
+    base.recipe.true_sequential = sequential;
+    const std::string expected = run(base, 1);
+    for (const int ranks : {1, 3}) {
+      QuantizeRequest device = base;
+      device.output = (folder_ / fmt::format("device-{}-{}", sequential, ranks)).string();
+      device.threads = 2;
+      run_on_threads(ranks, [&](Communicator& world) { run_device_rank(world, device, std::size_t{1} << 32); });
+      EXPECT_EQ(read_text_file(device.output + "/" + std::string(kManifestName)),
+                read_text_file(base.output + "/" + std::string(kManifestName)))
+          << ranks << " ranks";
+    }
+    EXPECT_FALSE(expected.empty());
+  }
+}
+
+TEST_F(Quantize, WhatDoesNotFitADeviceIsRefusedBeforeWorkStarts) {
+  const QuantizeRequest base = request("small");
+  std::string message;
+  run_on_threads(2, [&](Communicator& world) {
+    try {
+      run_device_rank(world, base, 1 << 20);
+      ADD_FAILURE() << "was not refused";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kUsage);
+      if (world.rank() == 0) message = error.what();
+    }
+  });
+  EXPECT_NE(message.find("1048576"), std::string::npos) << message;
+  EXPECT_FALSE(fs::exists(base.output));
+  EXPECT_FALSE(fs::exists(base.work_dir));
+}
+
+// Sums in fp32 are another run: close to the exact ones, and no part of a run with these.
+TEST_F(Quantize, SumsInF32AreAnotherRun) {
+  QuantizeRequest base = request("exact"), fast = request("fast");
+  fast.sums = HessianSums::kF32;
+  run(base, 2);
+  run(fast, 2);
+  const auto error_of = [](const QuantizeRequest& of, const std::string& sums) {
+    const Json report = Json::parse(read_text_file(of.work_dir + "/report.json"));
+    EXPECT_EQ(report["hessian_sums"], sums);
+    double error = 0;
+    for (const Json& tensor : report["tensors"]) error += tensor["error"].get<double>();
+    return error;
+  };
+  EXPECT_NEAR(error_of(fast, "f32") / error_of(base, "int64"), 1, 0.02);
+}
+
 TEST_F(Quantize, BytesDoNotDependOnTheScheduleWhenTheSameActivationsPropagate) {
   for (const std::string propagate : {"original", "gptq"}) {
     QuantizeRequest base = request("sequential-" + propagate);

@@ -1,0 +1,72 @@
+#include "src/plan/device_memory.h"
+
+#include <algorithm>
+
+#include "kernels/codec/codec.h"
+#include "src/plan/cost.h"
+
+namespace mpiquant {
+namespace {
+
+constexpr std::int64_t kFloat = 4, kHalf = 2, kDouble = 8, kSum = 8;
+constexpr std::int64_t kChunk = 4096;                    // tokens of a product that is only passed on
+constexpr std::int64_t kPanelRows = 1024;                // of a Hessian
+constexpr std::int64_t kSmall = std::int64_t{16} << 20;  // vectors, tables and counters
+
+class DevicePeak {
+ public:
+  DevicePeak(const MemoryInput& input, std::int64_t codecs)
+      : in_(input), codecs_(codecs), streams_(std::clamp(input.threads, 1, kDeviceStreams)) {}
+
+  std::int64_t find() {
+    std::int64_t resident = 0;
+    for (std::size_t l = in_.first; in_.resident && l < in_.last; ++l) resident += values(in_.shape.layers[l]);
+    for (std::size_t l = in_.first; l < in_.last; ++l) {
+      const LayerShape& layer = in_.shape.layers[l];
+      const std::int64_t base = kFloat * (in_.resident ? resident : values(layer)) + states();
+      for (std::size_t b = 0; b < layer.blocks.size(); ++b)
+        visit(layer.blocks[b], layer.blocks[std::min(b + 1, layer.blocks.size() - 1)].cols, base);
+    }
+    if (in_.head) {
+      const BlockShape head{"head", in_.shape.hidden, {in_.shape.vocab}};
+      visit(head, head.cols, kFloat * head.weights() + states());
+    }
+    return most_ + kSmall;
+  }
+
+ private:
+  static std::int64_t values(const LayerShape& layer) { return layer.weights() + layer.dense; }
+  std::int64_t states() const { return kFloat * in_.tokens * in_.shape.hidden; }
+
+  // All moments of one block; next: columns of the block that its results go into.
+  void visit(const BlockShape& block, std::int64_t next, std::int64_t base) {
+    const std::int64_t k = block.cols, largest = std::ranges::max(block.rows) * k;
+    consider(base + kHalf * largest);  // the file's values beside the weights
+    const std::int64_t parts = block.out() / in_.replicas + static_cast<std::int64_t>(block.rows.size()) * kPartRows;
+    const std::int64_t encoded = parts * codecs_ * (2 * k + k / 2);  // codes twice, parameters of groups of 32
+    if (in_.all_tokens == 0) return consider(base + encoded);
+    const std::int64_t inputs = kFloat * in_.tokens * k;
+    // Outputs of a unit on each stream, and its operands in 2 bytes.
+    const std::int64_t together = std::min(in_.unit_tokens, kChunk);
+    const std::int64_t forward = kFloat * in_.unit_tokens * std::max(block.out(), next) + kFloat * together * block.out() +
+                                 kFloat * (largest + in_.unit_tokens * k) / 2;
+    consider(base + std::max(inputs, kFloat * in_.tokens * next) + streams_ * forward);
+    consider(base + inputs + triangle(k) * (kSum + kFloat) +
+             2 * (kFloat * std::min(kPanelRows, k) * k + kHalf * in_.unit_tokens * k));
+    consider(base + inputs + triangle(k) * 2 * kFloat + 2 * k * k * kDouble);  // the matrix in either type, cuSOLVER's workspace
+    consider(base + inputs + triangle(k) * kFloat + parts * codecs_ * k * kFloat + encoded);
+  }
+
+  void consider(std::int64_t bytes) { most_ = std::max(most_, bytes); }
+
+  const MemoryInput& in_;
+  std::int64_t codecs_;
+  std::int64_t streams_;
+  std::int64_t most_ = 0;
+};
+
+}  // namespace
+
+std::int64_t device_memory(const MemoryInput& input, std::int64_t codecs) { return DevicePeak(input, codecs).find(); }
+
+}  // namespace mpiquant
