@@ -150,11 +150,17 @@ class GgufContainer final : public Container {
       return write_float_rows(dtype, elements, row_begin, row_end, source, out);
     }
     const auto row_bytes = static_cast<std::size_t>(dense_row_bytes(output, model, plan));
-    std::vector<float> values(static_cast<std::size_t>(elements));
-    for (std::int64_t row = row_begin; row < row_end; ++row) {
-      source(row, row + 1, values);
-      encode_ggml_row(ggml_codec(type)->kind, values,
-                      out.subspan(static_cast<std::size_t>(row - row_begin) * row_bytes, row_bytes));
+    constexpr std::int64_t kValues = 1 << 16;  // at a time
+    const std::int64_t step = std::max<std::int64_t>(1, kValues / elements);
+    const auto width = static_cast<std::size_t>(elements);
+    std::vector<float> values;
+    for (std::int64_t first = row_begin; first < row_end; first += step) {
+      const std::int64_t last = std::min(row_end, first + step);
+      values.resize(static_cast<std::size_t>(last - first) * width);
+      source(first, last, values);
+      for (std::int64_t row = first; row < last; ++row)
+        encode_ggml_row(ggml_codec(type)->kind, std::span(values).subspan(static_cast<std::size_t>(row - first) * width, width),
+                        out.subspan(static_cast<std::size_t>(row - row_begin) * row_bytes, row_bytes));
     }
   }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/codec/blocks.h"
 #include "kernels/codec/grids.h"
 #include "kernels/codec/rows.h"
 #include "src/base/error.h"
@@ -23,10 +24,6 @@ constexpr std::array<Row, 3> kRows = {{{CodecKind::kQ8_0, GgmlType::kQ8_0, 8, tr
                                        {CodecKind::kQ4_0, GgmlType::kQ4_0, 4, true},
                                        {CodecKind::kQ4_1, GgmlType::kQ4_1, 4, false}}};
 
-void store_half(float value, std::byte* out) {
-  const std::uint16_t bits = f32_to_f16(value);
-  std::memcpy(out, &bits, sizeof bits);
-}
 float load_half(const std::byte* in) {
   std::uint16_t bits;
   std::memcpy(&bits, in, sizeof bits);
@@ -40,15 +37,6 @@ std::size_t block_bytes(CodecKind kind) {
   const auto type = ggml_type_of(kind);
   expect(type.has_value(), "this codec has no GGUF type");
   return static_cast<std::size_t>(info(*type).block_bytes);
-}
-
-// Byte by byte, so that the loops become vector code.
-void pack_q8_block(const std::uint8_t* codes, std::byte* out) {
-  for (std::size_t j = 0; j < kBlock; ++j) out[j] = static_cast<std::byte>(codes[j] ^ 128U);
-}
-void pack_q4_block(const std::uint8_t* codes, std::byte* out) {
-  for (std::size_t j = 0; j < kBlock / 2; ++j)
-    out[j] = static_cast<std::byte>(codes[j]) | static_cast<std::byte>(static_cast<std::uint8_t>(codes[j + kBlock / 2] << 4U));
 }
 
 void unpack_block(CodecKind kind, const std::byte* in, std::uint8_t* codes, GroupParams& params) {
@@ -88,20 +76,7 @@ std::optional<CodecSpec> ggml_codec(GgmlType type) {
 
 void pack_ggml_row(CodecKind kind, std::span<const std::uint8_t> codes, std::span<const GroupParams> params,
                    std::span<std::byte> out) {
-  const std::size_t bytes = block_bytes(kind);
-  expect(codes.size() == params.size() * kBlock && out.size() == params.size() * bytes, "{} codes in {} bytes", codes.size(),
-         out.size());
-  const std::size_t head = head_bytes(kind);
-  for (std::size_t b = 0; b < params.size(); ++b) {
-    std::byte* block = out.data() + b * bytes;
-    store_half(params[b].scale, block);
-    if (kind == CodecKind::kQ4_1) store_half(params[b].offset, block + 2);
-    if (kind == CodecKind::kQ8_0) {
-      pack_q8_block(codes.data() + b * kBlock, block + head);
-    } else {
-      pack_q4_block(codes.data() + b * kBlock, block + head);
-    }
-  }
+  codec::pack_blocks(kind, codes, params, out);
 }
 
 void unpack_ggml_row(CodecKind kind, std::span<const std::byte> row, std::span<std::uint8_t> codes,

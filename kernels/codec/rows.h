@@ -9,6 +9,8 @@ namespace mpiquant::codec {
 
 // True if no value is infinite or NaN.
 bool all_finite(std::span<const float> x);
+// Stored values of a float dtype to fp32, out.size() of them; false if one is not finite.
+bool load_finite(DType dtype, std::span<const std::byte> stored, std::span<float> out);
 
 // What became of a row.
 struct RowError {

@@ -55,10 +55,19 @@ MQ_HD inline float power_2_4(float e) {
 MQ_HD inline float through_f16(float x) {
   const std::uint32_t sign = float_bits(x) & 0x80000000U;
   const std::uint32_t magnitude = float_bits(x) & 0x7fffffffU;
-  if (magnitude >= 0x477ff000U) return bits_float(sign | 0x7f800000U);  // rounds to 65536 or more
-  if (magnitude < 0x38800000U)                                          // subnormal: adding 0.5 leaves units of 2^-24
-    return bits_float(sign | float_bits((bits_float(magnitude) + 0.5F) - 0.5F));
-  return bits_float(sign | ((magnitude + 0xfffU + ((magnitude >> 13) & 1U)) & ~0x1fffU));
+  const std::uint32_t small = float_bits((bits_float(magnitude) + 0.5F) - 0.5F);  // subnormal: units of 2^-24
+  const std::uint32_t normal = (magnitude + 0xfffU + ((magnitude >> 13) & 1U)) & ~0x1fffU;
+  const std::uint32_t finite = magnitude < 0x38800000U ? small : normal;
+  return bits_float(sign | (magnitude >= 0x477ff000U ? 0x7f800000U : finite));  // that rounds to 65536 or more
+}
+// The bits of x as half, for an x that through_f16 leaves as it is.
+MQ_HD inline std::uint16_t f16_bits(float x) {
+  const std::uint32_t sign = (float_bits(x) >> 16) & 0x8000U;
+  const std::uint32_t magnitude = float_bits(x) & 0x7fffffffU;
+  const std::uint32_t small = float_bits(bits_float(magnitude) + 0.5F) - 0x3f000000U;  // subnormal: units of 2^-24
+  const std::uint32_t normal = (magnitude - 0x38000000U) >> 13;
+  const std::uint32_t finite = magnitude < 0x38800000U ? small : normal;
+  return static_cast<std::uint16_t>(sign | (magnitude >= 0x47800000U ? 0x7c00U : finite));
 }
 MQ_HD inline float through_bf16(float x) {
   const std::uint32_t bits = float_bits(x);
@@ -81,9 +90,10 @@ MQ_HD inline StoredScale store_scale(DType dtype, float scale) {
     stored = through_bf16(scale);
     largest = 3.389531390e+38F;  // 0x7f7f
   }
-  if (stored > largest) return {largest, 1};
-  if (stored < -largest) return {-largest, 1};
-  return {stored, stored == 0 && scale != 0 ? -1 : 0};
+  const float below = stored > largest ? largest : stored;
+  const float inside = below < -largest ? -largest : below;
+  const int lost = (stored == 0) & (scale != 0) ? -1 : 0;
+  return {inside, inside != stored ? 1 : lost};
 }
 
 // The smallest positive value of a stored type.

@@ -13,7 +13,7 @@
 namespace mpiquant {
 namespace {
 
-constexpr std::int64_t kValues = 1 << 15;  // in fp32 at a time: they stay in a core's cache
+constexpr std::int64_t kPieceValues = 1 << 16;  // read, rounded, packed and written at a time: they stay in a core's cache
 
 }  // namespace
 
@@ -43,51 +43,54 @@ std::string RowConverter::tensor_of(const LinearSpec& linear) const {
   return linear.role == Role::kHead ? model_.head_weight() : linear.weight();
 }
 
-// Codes and parameters of a part, from the rows as they are stored in the source; appends to the errors.
-void RowConverter::encode(const LinearSpec& linear, const PartPlan& part, const CodecSpec& codec, Scratch& scratch,
-                          std::vector<double>& errors) const {
+// Codes and parameters of rows, from what the source stores of them.
+void RowConverter::encode(const LinearSpec& linear, std::int64_t row_begin, std::int64_t rows, const CodecSpec& codec,
+                          Scratch& scratch, Errors& errors) const {
   const std::string tensor = tensor_of(linear);
   const DType dtype = source_.at(tensor).dtype.value();
   const auto cols = static_cast<std::size_t>(linear.cols), groups = static_cast<std::size_t>(codec.groups(linear.cols));
   const std::size_t row_bytes = cols * size_of(dtype);
-  const std::int64_t step = std::max<std::int64_t>(1, kValues / linear.cols);
-  scratch.codes.resize(static_cast<std::size_t>(part.rows) * cols);
-  scratch.params.resize(static_cast<std::size_t>(part.rows) * groups);
-  double underflows = 0, overflows = 0;
-  for (std::int64_t first = 0; first < part.rows; first += step) {
-    const auto begin = static_cast<std::size_t>(first), rows = static_cast<std::size_t>(std::min(step, part.rows - first));
-    scratch.values.resize(rows * cols);
-    to_f32(dtype, std::span(scratch.stored).subspan(begin * row_bytes, rows * row_bytes), scratch.values);
-    if (!codec::all_finite(scratch.values))  // this says where
-      load_rows(source_, tensor, linear.cols, part.row_begin + first, part.row_begin + first + static_cast<std::int64_t>(rows),
-                scratch.values);
-    for (std::size_t r = 0; r < rows; ++r) {
-      const codec::RowError error = codec::round_row(codec, std::span(scratch.values).subspan(r * cols, cols),
-                                                     std::span(scratch.codes).subspan((begin + r) * cols, cols),
-                                                     std::span(scratch.params).subspan((begin + r) * groups, groups));
-      errors.push_back(error.loss);
-      underflows += static_cast<double>(error.scale_underflows);
-      overflows += static_cast<double>(error.scale_overflows);
-    }
+  scratch.values.resize(cols);
+  scratch.codes.resize(static_cast<std::size_t>(rows) * cols);
+  scratch.params.resize(static_cast<std::size_t>(rows) * groups);
+  for (std::size_t r = 0; r < static_cast<std::size_t>(rows); ++r) {
+    const std::int64_t row = row_begin + static_cast<std::int64_t>(r);
+    if (!codec::load_finite(dtype, std::span(scratch.stored).subspan(r * row_bytes, row_bytes), scratch.values))
+      load_rows(source_, tensor, linear.cols, row, row + 1, scratch.values);  // this says where
+    const codec::RowError error = codec::round_row(codec, scratch.values, std::span(scratch.codes).subspan(r * cols, cols),
+                                                   std::span(scratch.params).subspan(r * groups, groups));
+    errors.of_rows.push_back(error.loss);
+    errors.underflows += static_cast<double>(error.scale_underflows);
+    errors.overflows += static_cast<double>(error.scale_overflows);
   }
-  errors.push_back(underflows);
-  errors.push_back(overflows);
 }
 
 std::vector<double> RowConverter::convert_part(const LinearSpec& linear, const PartPlan& part, Scratch& scratch) const {
-  std::vector<double> errors;
   const std::vector<BlockConverter::Variant> variants = converter_.variants_of(linear);
-  if (variants.empty()) return errors;
+  if (variants.empty()) return {};
   const std::string tensor = tensor_of(linear);
   const auto row_bytes = linear.cols * static_cast<std::int64_t>(size_of(source_.at(tensor).dtype.value()));
-  scratch.stored.resize(static_cast<std::size_t>(part.rows * row_bytes));
-  source_.read_raw(tensor, part.row_begin * row_bytes, scratch.stored);
-  for (const BlockConverter::Variant& variant : variants) {
-    encode(linear, part, variant.codec, scratch, errors);
-    for (const std::size_t output : variant.outputs)
-      files_.write_rows(output, linear, variant.codec, part.row_begin, part.rows, scratch.codes, scratch.params, scratch.packed);
+  // Containers may reorder rows within the heads of queries and keys, which are packed as wholes.
+  const std::int64_t together = linear.role == Role::kQuery || linear.role == Role::kKey ? model_.head_dim : 1;
+  const std::int64_t step = std::max<std::int64_t>(1, kPieceValues / (linear.cols * together)) * together;
+  std::vector<Errors> errors(variants.size());
+  for (std::int64_t first = part.row_begin; first < part.row_begin + part.rows; first += step) {
+    const std::int64_t rows = std::min(step, part.row_begin + part.rows - first);
+    scratch.stored.resize(static_cast<std::size_t>(rows * row_bytes));
+    source_.read_raw(tensor, first * row_bytes, scratch.stored);
+    for (std::size_t v = 0; v < variants.size(); ++v) {
+      encode(linear, first, rows, variants[v].codec, scratch, errors[v]);
+      for (const std::size_t output : variants[v].outputs)
+        files_.write_rows(output, linear, variants[v].codec, first, rows, scratch.codes, scratch.params, scratch.packed);
+    }
   }
-  return errors;
+  std::vector<double> all;
+  for (const Errors& of_variant : errors) {
+    all.insert(all.end(), of_variant.of_rows.begin(), of_variant.of_rows.end());
+    all.push_back(of_variant.underflows);
+    all.push_back(of_variant.overflows);
+  }
+  return all;
 }
 
 std::vector<TensorRecord> RowConverter::convert(std::span<const BlockSpec> blocks, std::span<const BlockPlan> plans) {
@@ -105,21 +108,20 @@ std::vector<TensorRecord> RowConverter::convert(std::span<const BlockSpec> block
   timed_collectively(group, report_, "sweep", [&] {
     std::vector<std::vector<double>> of_part(mine.size());
     std::mutex mutex;
-    std::vector<Scratch> idle;
     job_.backend.for_each(static_cast<std::int64_t>(mine.size()), [&](Stream&, std::int64_t i) {
       Scratch scratch;
       {
         const std::lock_guard lock(mutex);
-        if (!idle.empty()) {
-          scratch = std::move(idle.back());
-          idle.pop_back();
+        if (!idle_.empty()) {
+          scratch = std::move(idle_.back());
+          idle_.pop_back();
         }
       }
       const Task& task = mine[static_cast<std::size_t>(i)];
       of_part[static_cast<std::size_t>(i)] = convert_part(*task.linear, *task.part, scratch);
       report_.marks.mark();
       const std::lock_guard lock(mutex);
-      idle.push_back(std::move(scratch));
+      idle_.push_back(std::move(scratch));
     });
     for (const auto& part : of_part) errors.insert(errors.end(), part.begin(), part.end());
     for (const Task& task : mine)

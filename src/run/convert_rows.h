@@ -28,18 +28,23 @@ class RowConverter {
   std::vector<TensorRecord> convert(std::span<const BlockSpec> blocks, std::span<const BlockPlan> plans);
 
  private:
-  // Memory of one part, used again for others.
+  // Memory of a piece, used again for others.
   struct Scratch {
     std::vector<std::byte> stored;
-    std::vector<float> values;
+    std::vector<float> values;  // of one row
     std::vector<std::uint8_t> codes;
     std::vector<GroupParams> params;
     std::vector<std::byte> packed;
   };
   // Errors of a part in each variant: squared error of each row, scales that underflowed, that overflowed.
   std::vector<double> convert_part(const LinearSpec& linear, const PartPlan& part, Scratch& scratch) const;
-  void encode(const LinearSpec& linear, const PartPlan& part, const CodecSpec& codec, Scratch& scratch,
-              std::vector<double>& errors) const;
+  // Rows of a linear in one codec, and what became of them.
+  struct Errors {
+    std::vector<double> of_rows;
+    double underflows = 0, overflows = 0;
+  };
+  void encode(const LinearSpec& linear, std::int64_t row_begin, std::int64_t rows, const CodecSpec& codec, Scratch& scratch,
+              Errors& errors) const;
   std::string tensor_of(const LinearSpec& linear) const;
 
   Job& job_;
@@ -50,6 +55,7 @@ class RowConverter {
   const BlockConverter& converter_;
   OutputFiles& files_;
   RankReport& report_;
+  std::vector<Scratch> idle_;  // one for each thread, from layer to layer
 };
 
 }  // namespace mpiquant

@@ -91,15 +91,18 @@ void write_report(Job& job, const QuantizeRequest& request, const Prepared& run,
 }
 
 void write_slabs(Job& job, const Plan& plan, const TensorSource& source, OutputFiles& files) {
+  std::vector<const SlabPlan*> mine;
+  for (const SlabPlan& slab : plan.slabs)
+    if (slab.rank == job.world.rank()) mine.push_back(&slab);
   collectively(job.world, [&] {
-    for (const SlabPlan& slab : plan.slabs) {
-      if (slab.rank != job.world.rank()) continue;
+    job.backend.for_each(static_cast<std::int64_t>(mine.size()), [&](Stream&, std::int64_t i) {
+      const SlabPlan& slab = *mine[static_cast<std::size_t>(i)];
       const auto& tensor = plan.files[static_cast<std::size_t>(slab.output)][static_cast<std::size_t>(slab.file)]
                                .tensors[static_cast<std::size_t>(slab.tensor)];
       files.write_slab(slab, [&](std::int64_t begin, std::int64_t end, std::span<float> out) {
         load_rows(source, tensor.source, static_cast<std::int64_t>(out.size()) / (end - begin), begin, end, out);
       });
-    }
+    });
     // A stage's commits sync what its own ranks wrote; sums read all.
     if (plan.stages > 1) files.sync();
   });

@@ -6,8 +6,11 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <vector>
 
+#include "kernels/codec/blocks.h"
 #include "kernels/codec/grids.h"
+#include "kernels/codec/rows.h"
 #include "kernels/cpu/encode.h"
 #include "kernels/cpu/panel.h"
 #include "src/base/error.h"
@@ -81,6 +84,7 @@ TEST(Scalar, HalfAndBfloatRoundAsTheBaseLibrary) {
     for (const float x :
          {std::bit_cast<float>(static_cast<std::uint32_t>(bits)), -std::bit_cast<float>(static_cast<std::uint32_t>(bits))}) {
       ASSERT_EQ(std::bit_cast<std::uint32_t>(codec::through_f16(x)), std::bit_cast<std::uint32_t>(round_to(DType::kF16, x))) << x;
+      ASSERT_EQ(codec::f16_bits(codec::through_f16(x)), f32_to_f16(x)) << x;
       ASSERT_EQ(std::bit_cast<std::uint32_t>(codec::through_bf16(x)), std::bit_cast<std::uint32_t>(round_to(DType::kBF16, x)))
           << x;
     }
@@ -184,10 +188,43 @@ TEST_P(EveryGrid, PanelsFollowTheScalarDefinition) {
   });
 }
 
+// Blocks packed by vector code against the definition above, also the last ones of a row that are fewer than are packed together.
+TEST(Blocks, HoldParametersAndCodes) {
+  for (const CodecKind kind : {CodecKind::kQ8_0, CodecKind::kQ4_0, CodecKind::kQ4_1})
+    for (const std::int64_t cols : {32, 96, 512, 640}) {
+      Sample w(3, cols, 5);
+      for (std::size_t i = 0; i < w.values.size(); ++i) w.values[i] *= std::exp2(static_cast<float>(i / 32 % 50) - 35.0F);
+      const EncodedRows rows = cpu::encode(w.view(), ggml_codec(kind));
+      const std::string expected = ggml_blocks(rows, kind);
+      std::vector<std::byte> packed(expected.size());
+      codec::pack_blocks(kind, rows.codes, rows.params, packed);
+      EXPECT_EQ(std::memcmp(packed.data(), expected.data(), expected.size()), 0) << cols;
+      EXPECT_THROW(codec::pack_blocks(kind, rows.codes, rows.params, std::span(packed).first(packed.size() - 1)), Error);
+    }
+}
+
+TEST(Rows, AreLoadedWithAWordOfWhatIsNotFinite) {
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    const Sample w(1, 77, 6);
+    std::vector<std::byte> stored(77 * size_of(dtype));
+    std::vector<float> loaded(77), expected(77);
+    from_f32(dtype, w.values, stored);
+    to_f32(dtype, stored, expected);
+    EXPECT_TRUE(codec::load_finite(dtype, stored, loaded));
+    EXPECT_EQ(loaded, expected);
+    for (const float bad : {INFINITY, -INFINITY, NAN})
+      for (const std::size_t at : {0U, 40U, 76U}) {
+        std::vector<std::byte> damaged = stored;
+        from_f32(dtype, std::span(&bad, 1), std::span(damaged).subspan(at * size_of(dtype), size_of(dtype)));
+        EXPECT_FALSE(codec::load_finite(dtype, damaged, loaded)) << at;
+      }
+  }
+}
+
 // The vector code of rows against the same, also where signs of zero and equal magnitudes depend on the order.
 TEST_P(GridByRows, RowsFollowTheScalarDefinition) {
   const CodecSpec codec = GetParam().codec;
-  for (const std::int64_t cols : {32, 96, 160, 330}) {
+  for (const std::int64_t cols : {32, 96, 160, 330, 640}) {
     if (cols % 32 != 0 && codec.kind != CodecKind::kInt) continue;
     Sample w(40, cols, 4);
     for (std::int64_t r = 0; r < 40; ++r)
