@@ -14,6 +14,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -155,28 +156,55 @@ def make_rtn_inputs(given: argparse.Namespace) -> tuple[Path, Path | None]:
     return model, next((given.work / "bench-gguf").glob("*.gguf"))
 
 
+def copying(source: Path, target: Path, write_bytes: int) -> float:
+    """Seconds that two threads take to read a file once and to write so many bytes: no program that reads and writes takes less."""
+    piece = 1 << 18
+    read_bytes = source.stat().st_size
+
+    def half(index: int) -> None:
+        buffer = bytearray(piece)
+        for at in range(index * piece, read_bytes, 2 * piece):
+            os.preadv(into, [buffer], at)
+        for at in range(index * piece, write_bytes, 2 * piece):
+            os.pwrite(out, memoryview(buffer)[: write_bytes - at], at)
+
+    into, out = os.open(source, os.O_RDONLY), os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    start = time.monotonic()
+    threads = [threading.Thread(target=half, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.monotonic() - start
+    os.close(into)
+    os.close(out)
+    target.unlink()
+    return seconds
+
+
 def round_to_nearest(given: argparse.Namespace) -> dict:
     model, source = make_rtn_inputs(given)
-    size = (model / "model.safetensors").stat().st_size
+    weights = model / "model.safetensors"
+    size = weights.stat().st_size
     rows, out = [], {}
     for kind in ("q8_0", "q4_0"):
-        ours, theirs = [], []
+        ours, theirs, bounds = [], [], []
         arguments = [str(model), "--method", "rtn", "--format", f"gguf:{kind}", "--embedding-type", kind, "--output-type", kind]
         for _ in range(given.repeat):
             ours.append(quantize(given, "bench-rtn", 1, 2, arguments))
+            bounds.append(copying(weights, given.work / "bench-copy", ours[-1]["report"]["ranks"][0]["bytes_written"]))
             if source:
                 target = given.work / "bench-llama.gguf"
                 theirs.append(run([given.llama_quantize, "--pure", str(source), str(target), kind, "2"]))
                 target.unlink()
-        for one in ours:
-            one["writing"] = one["wall"] - one["report"]["ranks"][0]["seconds"]["publish"]
-        whole, writing = best(ours), best(ours, "writing")
+        whole, cpu, bound = best(ours)["wall"], best(ours, "cpu")["cpu"], min(bounds)
         peak = max(one["report"]["ranks"][0]["peak_memory"] for one in ours)
         other = best(theirs)["wall"] if theirs else float("nan")
-        rows.append([kind, writing["writing"], whole["wall"], other, other / writing["writing"], other / whole["wall"], peak // 2**20])
-        out[kind] = {"writing": writing["writing"], "whole": whole["wall"], "llama-quantize": other, "peak_memory": peak}
-    head = ["type", "seconds", "with sync and sums", "llama-quantize", "times faster", "with sync and sums", "peak MiB"]
-    table(f"Round to nearest of {size / 1e9:.2f} GB, 1 rank x 2 threads", head, rows)
+        other_cpu = best(theirs, "cpu")["cpu"] if theirs else float("nan")
+        rows.append([kind, whole, cpu, other, other_cpu, other / whole, bound, peak // 2**20])
+        out[kind] = {"wall": whole, "cpu": cpu, "llama-quantize": other, "its cpu": other_cpu, "copying": bound, "peak_memory": peak}
+    head = ["type", "seconds, with sync and sums", "CPU seconds", "llama-quantize", "its CPU seconds", "times faster", "copying alone"]
+    table(f"Round to nearest of {size / 1e9:.2f} GB, 1 rank x 2 threads", [*head, "peak MiB"], rows)
     return out
 
 
