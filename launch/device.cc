@@ -111,7 +111,7 @@ std::unique_ptr<Backend> make_backend(const options::variables_map& values, Comm
   const int on_host = number_on_host(world, host);
   const bool share = reduce == "mpi";
   CudaOptions options;
-  std::string place, line;
+  std::string place, line, library;
   agree(world, attempt([&] {
           options.device =
               choose_device(local_rank(process_env).value_or(on_host), static_cast<int>(machine.devices.size()), share);
@@ -122,12 +122,13 @@ std::unique_ptr<Backend> make_backend(const options::variables_map& values, Comm
           line = fmt::format("rank {} on {}: {}, {} MB, PCI {}, NUMA node {}", world.rank(), host, mine.name, mine.memory >> 20,
                              mine.pci_id, near.numa_node < 0 ? std::string("unknown") : std::to_string(near.numa_node));
           options.compute = compute;
+          if (!share) library = nccl_version();
           options.double_factor = double_factor(values, true);
           options.streams = std::clamp(threads, 1, kDeviceStreams);
         }));
-  const std::vector<std::string> places = all_gather_strings(world, place), lines = all_gather_strings(world, line);
+  const std::vector<std::string> places = all_gather_strings(world, place), lines = all_gather_strings(world, line),
+                                 nccl = all_gather_strings(world, library);
   const auto sharing = static_cast<std::size_t>(std::count(places.begin(), places.end(), place));
-  const std::vector<std::string> nccl = all_gather_strings(world, share ? std::string() : nccl_version());
   std::unique_ptr<Backend> backend;
   agree(world, attempt([&] {
           check_nccl_versions(nccl);

@@ -34,9 +34,12 @@ void CudaStream::upload(std::span<const std::byte> host, std::byte* device, std:
   if (host.empty()) return;
   cudaPointerAttributes attributes{};
   if (cudaPointerGetAttributes(&attributes, host.data()) == cudaSuccess && attributes.type == cudaMemoryTypeHost) {
-    check_cuda(cudaMemcpy2DAsync(device, device_pitch, host.data(), row_bytes, row_bytes, host.size() / row_bytes,
-                                 cudaMemcpyHostToDevice, stream_.get()),
-               "cudaMemcpy2DAsync");
+    // Pitches have an upper limit, runs of bytes have none.
+    const cudaError_t result = row_bytes == device_pitch
+                                   ? cudaMemcpyAsync(device, host.data(), host.size(), cudaMemcpyHostToDevice, stream_.get())
+                                   : cudaMemcpy2DAsync(device, device_pitch, host.data(), row_bytes, row_bytes,
+                                                       host.size() / row_bytes, cudaMemcpyHostToDevice, stream_.get());
+    check_cuda(result, "cudaMemcpyAsync");
     return synchronize();
   }
   cudaGetLastError();  // memory that CUDA does not know is no error

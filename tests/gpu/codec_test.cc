@@ -94,6 +94,37 @@ TEST(GpuSweepRows, ARowDoesNotDependOnHowManyAreSweptAtOnce) {
   }
 }
 
+// Parts of two linears in one launch: each has its result alone, and decodes to it from what stayed on the device.
+TEST(GpuSweepGroup, PartsHaveTheResultsOfOneByOne) {
+  for (const ActOrder order : {ActOrder::kNone, ActOrder::kStatic, ActOrder::kDynamic}) {
+    const Factor factor = cpu_factor(320, order);
+    const CodecSpec codec = int_codec(4, 64, false);
+    const auto gpu = make_cuda_backend(test_gpu()), cpu = make_cpu_backend(1);
+    const Sample first(200, 320, 4), second(70, 320, 5);
+    const OnDevice a(*gpu, first), b(*gpu, second, 5), decoded(*gpu, Sample(57, 320, 6), 3);
+    const std::vector<ConstMatrix> parts = {a.view().row_range(0, 128), a.view().row_range(128, 200), b.view().row_range(13, 70)};
+    const std::vector<ConstMatrix> on_host = {first.view().row_range(0, 128), first.view().row_range(128, 200),
+                                              second.view().row_range(13, 70)};
+    std::vector<EncodedRows> together;
+    on_stream(*gpu, [&](Stream& s) { together = gpu->sweep_group(s, {parts, &factor, codec}); });
+    ASSERT_EQ(together.size(), 3U);
+    Stream host;
+    EncodedRows last;
+    for (std::size_t i = 0; i < together.size(); ++i) {
+      last = cpu->sweep(host, {on_host[i], &factor, codec});
+      expect_equal(together[i], last);
+      EXPECT_EQ(together[i].loss, last.loss);
+    }
+    std::vector<std::int32_t> g_idx;
+    for (std::int64_t c = 0; c < 320; ++c) g_idx.push_back(static_cast<std::int32_t>(c * 7 % 5));
+    Sample expected(57, 320, 0);
+    cpu->decode(host, last, codec, g_idx, {expected.values.data(), 57, 320, 320, MemSpace::kHost});
+    ASSERT_NE(together[2].resident, nullptr);
+    on_stream(*gpu, [&](Stream& s) { gpu->decode(s, together[2], codec, g_idx, decoded.view()); });
+    EXPECT_EQ(decoded.host().values, expected.values);
+  }
+}
+
 class GpuCodec : public testing::TestWithParam<CodecCase> {};
 
 TEST_P(GpuCodec, RoundsAndDecodesLikeTheCpu) {

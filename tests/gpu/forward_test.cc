@@ -10,8 +10,8 @@ namespace mpiquant {
 namespace {
 
 Sample rounded(Sample x, ComputeType compute) {
-  if (compute == ComputeType::kBF16)
-    for (float& value : x.values) value = round_to(DType::kBF16, value);
+  if (compute != ComputeType::kF32)
+    for (float& value : x.values) value = round_to(compute == ComputeType::kBF16 ? DType::kBF16 : DType::kF16, value);
   return x;
 }
 
@@ -49,7 +49,7 @@ TEST_P(Forward, LinearGivesTheSameBitsOnAnyStreamAndBesideOtherWork) {
   for (const OnDevice& each : y) EXPECT_EQ(each.host().values, first.values);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, Forward, testing::Values(ComputeType::kF32, ComputeType::kBF16),
+INSTANTIATE_TEST_SUITE_P(Types, Forward, testing::Values(ComputeType::kF32, ComputeType::kBF16, ComputeType::kF16),
                          [](const auto& test) { return std::string(to_string(test.param)); });
 
 TEST(ForwardElements, EqualTheCpu) {
@@ -116,11 +116,20 @@ struct AttentionCase {
 
 class GpuAttention : public testing::TestWithParam<AttentionCase> {
  protected:
-  static Sample run(Backend& backend, const Sample& q, const Sample& k, const Sample& v, std::int64_t window) {
+  static Sample run(Backend& backend, const Sample& q, const Sample& k, const Sample& v, std::int64_t window, float soft_cap = 0,
+                    const std::vector<float>& sinks = {}) {
     const AttentionCase& c = GetParam();
     const OnDevice gq(backend, q, 8), gk(backend, k), gv(backend, v), out(backend, Sample(q.rows, q.cols, 9));
-    const AttentionShape shape{c.heads, c.kv_heads, c.head_dim, window,
-                               static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)))};
+    Sample sink(1, c.heads, 0);
+    std::copy(sinks.begin(), sinks.end(), sink.values.begin());
+    const OnDevice gsinks(backend, sink);
+    const AttentionShape shape{c.heads,
+                               c.kv_heads,
+                               c.head_dim,
+                               window,
+                               static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim))),
+                               soft_cap,
+                               sinks.empty() ? nullptr : gsinks.view().data};
     on_stream(backend, [&](Stream& s) { backend.attention(s, gq.view(), gk.view(), gv.view(), shape, c.lengths, out.view()); });
     return out.host();
   }
@@ -139,6 +148,12 @@ TEST_P(GpuAttention, TensorCoresPlainLoopsAndCpuAgree) {
   EXPECT_LE(largest_difference(run(*full, q, k, v, c.window), expected), 5e-6);
   EXPECT_LE(largest_difference(run(*plain, q, k, v, c.window), expected), 0.03);  // weights are rounded to bfloat16
   EXPECT_LE(largest_difference(run(*gpu, q, k, v, c.window), expected), 0.03);
+  EXPECT_LE(largest_difference(run(*make_cuda_backend(test_gpu(ComputeType::kF16)), q, k, v, c.window), expected), 0.02);
+  std::vector<float> sinks;
+  for (std::int64_t head = 0; head < c.heads; ++head) sinks.push_back(0.3F * static_cast<float>(head) - 0.5F);
+  const Sample capped = run(*make_cpu_backend(1), q, k, v, c.window, 1.5F, sinks);
+  EXPECT_LE(largest_difference(run(*full, q, k, v, c.window, 1.5F, sinks), capped), 5e-6);
+  EXPECT_LE(largest_difference(run(*gpu, q, k, v, c.window, 1.5F, sinks), capped), 0.03);
   if (c.window > 1) {
     EXPECT_GT(largest_difference(run(*full, q, k, v, c.window + 1), expected), 1e-3) << "a window off by one must show";
   }

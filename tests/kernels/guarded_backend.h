@@ -22,9 +22,10 @@ namespace mpiquant {
 // that host code which touches them dies. Host memory given where a device buffer belongs is an internal error.
 class GuardedBackend final : public Backend {
  public:
-  // memory: bytes of the "device".
-  explicit GuardedBackend(std::unique_ptr<Backend> inner, std::size_t memory = std::size_t{1} << 40)
-      : inner_(std::move(inner)), regions_(std::make_shared<Regions>()), memory_(memory) {}
+  // memory: bytes of the "device", as far as reserve() knows; free: that there are indeed.
+  explicit GuardedBackend(std::unique_ptr<Backend> inner, std::size_t memory = std::size_t{1} << 40,
+                          std::size_t free = std::size_t{1} << 40)
+      : inner_(std::move(inner)), regions_(std::make_shared<Regions>()), memory_(memory), free_(free) {}
 
   MemSpace space() const override { return MemSpace::kDevice; }
   std::string identity() const override { return inner_->identity(); }
@@ -34,6 +35,10 @@ class GuardedBackend final : public Backend {
     void* data = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     expect(data != MAP_FAILED, "mmap of {} bytes", size);
     const std::lock_guard lock(regions_->mutex);
+    if (regions_->used + bytes > free_) {
+      ::munmap(data, size);
+      fail(ExitCode::kEnvironment, "the device is out of memory");
+    }
     regions_->by_start[static_cast<const std::byte*>(data)] = {size, 0};
     regions_->used += bytes;
     regions_->most = std::max(regions_->most, regions_->used);
@@ -239,7 +244,7 @@ class GuardedBackend final : public Backend {
 
   std::unique_ptr<Backend> inner_;
   std::shared_ptr<Regions> regions_;
-  std::size_t memory_, reserved_ = 0;
+  std::size_t memory_, free_, reserved_ = 0;
 };
 
 }  // namespace mpiquant

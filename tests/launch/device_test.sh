@@ -21,6 +21,10 @@ refused() {
 refused "Apple GPUs" 2 "Apple GPUs are not supported .*--device cpu" --device mps
 refused "unknown device" 2 "known: auto, cpu, cuda" --device tpu
 refused "unknown reduction" 2 "use nccl or mpi" --reduce tcp
+refused "unknown sums" 2 "use int64 or f32" --hessian-sums f16
+refused "unknown type of factors" 2 "use f32 or f64" --device cpu --factor-type bf16
+refused "factors in fp32 on a CPU" 2 "needs a GPU" --device cpu --factor-type f32
+refused "half on a CPU" 2 "needs a GPU" --device cpu --compute f16
 export CUDA_VISIBLE_DEVICES=-1  # hides GPUs, where there are any
 refused "no GPU" 6 "(no CUDA|no NVIDIA driver|no GPU is visible).*--device cpu" --device cuda
 mpirun --allow-run-as-root --oversubscribe --bind-to none -n 2 "$program" "${quantize[@]}" --device cpu || { echo "FAIL --device cpu"; failures=$((failures + 1)); }

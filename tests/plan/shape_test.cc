@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "src/base/error.h"
+#include "src/plan/device_memory.h"
 #include "src/plan/memory.h"
 #include "tests/plan/sample_model.h"
 
@@ -65,6 +66,31 @@ TEST(Memory, ResidentLayersAreCounted) {
   EXPECT_EQ(peak_memory(input).weights, 4 * streamed.weights);
   input.threads = 4;
   EXPECT_GT(peak_memory(input).total(), streamed.total());
+}
+
+// By hand, for a layer of Llama-3-8B and 128 samples of 2048 tokens in units of two, in values of 4 bytes: states 262144 * 4096,
+// the inputs of `down` 262144 * 14336, weights 218 million.
+TEST(DeviceMemory, OfALlamaLayerIsWhatItsBuffersTake) {
+  PlanShape shape;
+  shape.hidden = 4096;
+  shape.vocab = 128256;
+  shape.layers = {LayerShape{
+      {{"qkv", 4096, {4096, 1024, 1024}}, {"o", 4096, {4096}}, {"gate_up", 4096, {14336, 14336}}, {"down", 14336, {4096}}}}};
+  MemoryInput input{.shape = shape, .first = 0, .last = 1, .tokens = 262144, .all_tokens = 262144, .unit_tokens = 4096};
+  constexpr std::int64_t kHeld = 4 * (262144LL * (4096 + 14336) + 218103808LL);
+  const std::int64_t one = device_memory(input, 1);
+  EXPECT_GT(one, kHeld + 14336LL * 14336 * 8);      // and the matrix that is factored
+  EXPECT_LT(one, kHeld + 3 * 14336LL * 14336 * 8);  // with the solver's workspace and packed triangles
+  input.threads = 64;
+  const std::int64_t many = device_memory(input, 1);
+  EXPECT_GT(many, one);
+  EXPECT_LT(many, 139LL << 30);
+  input.threads = kDeviceStreams;
+  EXPECT_EQ(device_memory(input, 1), many) << "no more streams than that";
+  input.tokens /= 4;
+  EXPECT_LT(device_memory(input, 1), many);
+  input.tokens = input.all_tokens = 0;
+  EXPECT_GT(device_memory(input, 3), device_memory(input, 1));
 }
 
 TEST(Memory, ExpertsAreSharedOut) {

@@ -80,6 +80,25 @@ TEST_F(Quantize, WhatDoesNotFitADeviceIsRefusedBeforeWorkStarts) {
   EXPECT_FALSE(fs::exists(base.work_dir));
 }
 
+TEST_F(Quantize, ADeviceThatRunsOutOfMemoryEndsTheRunWhichGoesOnLater) {
+  const std::string expected = run(request("whole"), 1);
+  const QuantizeRequest base = request("short");
+  for (const std::size_t free : {std::size_t{700} << 10, std::size_t{1} << 40}) {
+    run_on_threads(2, [&](Communicator& world) {
+      try {
+        run_device_rank(world, base, std::size_t{1} << 32, world.rank() == 1 ? free : std::size_t{1} << 40);
+        EXPECT_GT(free, std::size_t{1} << 30);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ExitCode::kEnvironment) << "on rank " << world.rank();
+        EXPECT_NE(std::string(error.what()).find("out of memory"), std::string::npos);
+        EXPECT_LT(free, std::size_t{1} << 30);
+      }
+    });
+    EXPECT_EQ(fs::exists(base.output), free > std::size_t{1} << 30);
+  }
+  EXPECT_NE(expected.find(read_text_file(base.output + "/" + std::string(kManifestName))), std::string::npos);
+}
+
 // Sums in fp32 are another run: close to the exact ones, and no part of a run with these.
 TEST_F(Quantize, SumsInF32AreAnotherRun) {
   QuantizeRequest base = request("exact"), fast = request("fast");
