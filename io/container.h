@@ -33,7 +33,8 @@ struct DenseChoice {
 
 // One requested output, resolved: everything a container needs to know to lay out its files.
 struct OutputSpec {
-  std::string label;                  // as on the command line, "gguf:q4_0"
+  std::string label;                  // its name, or as on the command line, "gguf:q4_0"
+  std::string folder;                 // "gguf-q4_0", where several outputs are published together
   std::string container;              // "gguf"
   std::vector<LinearChoice> linears;  // those with a codec
   std::vector<DenseChoice> dense;

@@ -22,7 +22,7 @@ namespace {
 OptionGroup job_group() {
   OptionGroup group{"Job", {}};
   group.options.add_options()                                                                     //
-      ("output,o", folder_value(), "directory to make; several formats get a folder each in it")  //
+      ("output,o", folder_value(), "directory to make; several outputs get a folder each in it")  //
       ("work-dir", folder_value(), "for report.json and state, by default OUTPUT.work")           //
       ("stage-dir", folder_value(),
        "node-local directory that one rank of each node first copies the weights to; a copy that is there is used, and stays")  //
@@ -57,10 +57,12 @@ CommandPage quantize_page() {
   page.usage = "mpiquant quantize MODEL --output DIR [OPTIONS]";
   page.about =
       "Quantizes a model and writes repositories and GGUF files. MODEL is a directory in Hugging Face layout, or an id of the "
-      "local "
-      "Hugging Face cache. One format goes to --output itself, several to a folder each in it. The output appears when it is "
-      "whole; "
-      "under mpirun or srun the ranks share the work, and the bytes are the same on any number of them.";
+      "local Hugging Face cache. The output appears when it is whole; under mpirun or srun the ranks share the work, and the "
+      "bytes are the same on any number of them.\n\n"
+      "One output goes to --output itself, several to a folder each in it, called as their format or their name. What is an "
+      "output's own stands in brackets after its format: name, bits, group_size, sym, mse, ragged, lm_head, untie, dense_dtype, "
+      "embedding_type, output_type, gguf_pre and max_shard_size as in recipe files, and rule=PATTERN:CHOICE, which is looked at "
+      "before --rule. A value with commas stands in brackets of its own: gptq[rule=[*.down_proj:bits=8,sym=false],name=mixed].";
   page.groups.push_back(job_group());
   for (const OptionGroup& group : recipe_groups()) page.groups.push_back(group);
   page.groups.push_back(calibration_group());
@@ -71,6 +73,9 @@ CommandPage quantize_page() {
       {"4-bit GPTQ on four ranks, as a GPTQ repository and a GGUF file",
        "mpirun -n 4 mpiquant quantize MODEL --bits 4 --group-size 128 \\\n--calibration text.txt --format gptq,gguf:q4_0 "
        "--output OUT"},
+      {"two widths of GPTQ and a GGUF file from one calibration, in OUT/gptq, OUT/small and OUT/gguf-q4_0",
+       "mpiquant quantize MODEL --calibration text.txt --output OUT \\\n--format "
+       "'gptq,gptq[bits=3,group_size=64,name=small],gguf:q4_0'"},
       {"a recipe that comes with the program, with one change",
        "mpiquant quantize MODEL --config gptq-4bit-g128 --mse --output OUT"},
       {"what it would take, without doing it", "mpiquant quantize MODEL --config gptq-4bit-g128 --output OUT --dry-run"},

@@ -125,7 +125,11 @@ std::string zsh_text(std::string_view text) {
 }
 
 std::string zsh_values(const ValueHint& value) {
-  if (!value.choices.empty() && value.completion == Completion::kNone) return fmt::format("({})", fmt::join(value.choices, " "));
+  if (!value.choices.empty()) {
+    const std::string choices = fmt::format("{}", fmt::join(value.choices, " "));
+    return value.completion == Completion::kNone ? fmt::format("({})", choices)
+                                                 : fmt::format("{{compadd -- {}; _files}}", choices);
+  }
   switch (value.completion) {
     case Completion::kFile: return "_files";
     case Completion::kFolder: return "_files -/";
@@ -142,6 +146,7 @@ std::string zsh_script() {
     out += fmt::format("    {}\n", shell_quoted(fmt::format("{}:{}", command.name, zsh_text(command.summary))));
   out += R"(  )
   if (( CURRENT == 2 )); then
+    [[ $words[2] == -* ]] && compadd -- --help --version
     _describe command commands
     return
   fi
@@ -165,16 +170,35 @@ std::string zsh_script() {
     const std::string words = page.words.empty() ? "_files" : fmt::format("({})", fmt::join(page.words, " "));
     out += fmt::format(" \\\n        {}\n      ;;\n", shell_quoted("*:argument:" + words));
   }
-  return out + "  esac\n}\n_mpiquant \"$@\"\n";
+  // A file of $fpath holds the body of the function; a sourced one defines it.
+  return out + R"(  esac
+}
+if [[ $funcstack[1] == _mpiquant ]]; then
+  _mpiquant "$@"
+else
+  compdef _mpiquant mpiquant
+fi
+)";
 }
 
 std::string fish_script() {
-  std::string out = "# fish completion of mpiquant, made by \"mpiquant completion fish\"\n";
+  // A model or folder may be called as a command, so the command is the first word alone.
+  std::string out = R"(# fish completion of mpiquant, made by "mpiquant completion fish"
+function __fish_mpiquant_command
+    set -l words (commandline -opc)
+    test (count $words) -ge 2; and test "$words[2]" = $argv[1]
+end
+function __fish_mpiquant_no_command
+    test (count (commandline -opc)) -eq 1
+end
+complete -c mpiquant -n __fish_mpiquant_no_command -l help -d 'print what there is'
+complete -c mpiquant -n __fish_mpiquant_no_command -l version -d 'print the version'
+)";
   for (const Command& command : commands())
-    out +=
-        fmt::format("complete -c mpiquant -n __fish_use_subcommand -f -a {} -d {}\n", command.name, fish_quoted(command.summary));
+    out += fmt::format("complete -c mpiquant -n __fish_mpiquant_no_command -f -a {} -d {}\n", command.name,
+                       fish_quoted(command.summary));
   for (const Command& command : commands()) {
-    const std::string where = fmt::format("complete -c mpiquant -n '__fish_seen_subcommand_from {}'", command.name);
+    const std::string where = fmt::format("complete -c mpiquant -n '__fish_mpiquant_command {}'", command.name);
     const CommandPage page = page_of(command);
     if (!page.words.empty()) out += fmt::format("{} -f -a '{}'\n", where, fmt::join(page.words, " "));
     for (const OptionInfo& option : options_of(page)) {

@@ -12,6 +12,8 @@
 namespace mpiquant {
 namespace {
 
+constexpr const char* kRestart = "auto";
+
 Restart parse_restart(const std::string& text) {
   if (text == "auto") return Restart::kAuto;
   if (text == "never") return Restart::kNever;
@@ -24,18 +26,18 @@ Restart parse_restart(const std::string& text) {
 options::options_description run_options() {
   options::options_description group("Restart");
   group.add_options()  //
-      ("restart", options::value<std::string>()->default_value("auto"),
+      ("restart", hinted({.placeholder = "WHEN", .choices = {"auto", "never", "require"}, .fallback = kRestart}),
        "auto: go on where an interrupted run of this output was; never: begin anew; require: fail if there is nothing to go on "
        "with")  //
-      ("checkpoint-overhead", options::value<double>()->default_value(0.03, "0.03"),
+      ("checkpoint-overhead", options::value<double>()->default_value(0.03, "0.03")->value_name("X"),
        "part of the time that saving hidden states may take; they save a resumed run from repeating layers")  //
-      ("checkpoint-dir", options::value<std::string>(),
+      ("checkpoint-dir", folder_value(),
        "node-local folder where state is written first; it is copied to the work folder in the background")  //
-      ("hang-timeout", options::value<double>()->default_value(600, "600"),
+      ("hang-timeout", options::value<double>()->default_value(600, "600")->value_name("SECONDS"),
        "seconds without a sign of life of a rank after which the job ends with code 6");
   add_switch(group, "keep-hessians", "keep the Hessians in the work folder, to make other outputs from them later");
   group.add_options()  //
-      ("hessians", options::value<std::string>(),
+      ("hessians", folder_value(),
        "folder of Hessians that --keep-hessians made: other bits, groups and formats without calibration")  //
       ("hessian-sums", hinted({.placeholder = "TYPE", .choices = {"int64", "f32"}, .fallback = "int64"}),
        "how ranks add their Hessians: int64 is exact; f32 halves what travels, and results depend on the number of ranks");
@@ -43,7 +45,7 @@ options::options_description run_options() {
 }
 
 void apply_run_options(const options::variables_map& values, Communicator& world, QuantizeRequest& request) {
-  request.restart = parse_restart(values["restart"].as<std::string>());
+  request.restart = parse_restart(values.count("restart") == 0 ? kRestart : values["restart"].as<std::string>());
   request.commit.overhead = values["checkpoint-overhead"].as<double>();
   check(std::isfinite(request.commit.overhead) && request.commit.overhead >= 0, ExitCode::kUsage,
         "--checkpoint-overhead {} (it is a part of the run's time) give a number from 0 on", request.commit.overhead);

@@ -10,7 +10,7 @@ packages=(cmake ninja-build g++ ccache pkg-config python3 libopenmpi-dev openmpi
 list=no
 for argument in "$@"; do
   case $argument in
-    --tests) packages+=(python3-venv python3-dev clang-14 libclang-rt-14-dev slurm-wlm munge shellcheck time) ;;
+    --tests) packages+=(python3-venv python3-dev clang-14 libclang-rt-14-dev slurm-wlm munge shellcheck time zsh fish) ;;
     --list) list=yes ;;
     *) echo "dependencies.sh: unknown argument '$argument'" >&2; exit 2 ;;
   esac

@@ -1,9 +1,12 @@
 #include "src/plan/forecast.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 
 #include "src/base/error.h"
 #include "src/base/hash.h"
+#include "src/plan/output_choice.h"
 #include "src/plan/rank_cost.h"
 
 namespace mpiquant {
@@ -11,17 +14,37 @@ namespace {
 
 constexpr std::int64_t kUnits = 64;  // as in make_plan, by default
 
-// Bytes of a quantized weight in a file of a format, with its share of the group's parameters; the container's own extras are
-// small.
-double stored_bytes(const Recipe& recipe, const std::string& format) {
-  const auto ends = [&](const char* type) { return format.ends_with(type); };
-  if (ends("q8_0")) return 34.0 / 32;
-  if (ends("q4_1")) return 20.0 / 32;
-  if (ends("q4_0")) return 18.0 / 32;
-  if (ends("f32")) return 4;
-  if (format.starts_with("dense") || ends("f16")) return 2;
-  const double bits = recipe.bits / 8.0;
-  return recipe.group_size > 0 ? bits + (2 + bits) / static_cast<double>(recipe.group_size) : bits;
+// An output of a model that is known by its shape alone.
+struct ShapedOutput {
+  std::string label;
+  Recipe recipe;  // of a run with this output alone
+  std::optional<CodecSpec> codec;
+  double stored_bytes;  // of a weight in its file, with its share of the group's parameters; the container's own extras are small
+};
+
+double stored_bytes(const std::string& format, const std::optional<CodecSpec>& codec) {
+  if (format.starts_with("dense")) return 2;  // decoded values
+  if (!codec) return format.ends_with("f32") ? 4 : 2;
+  const double bits = codec->bits / 8.0;
+  if (codec->group_size < 0) return bits;
+  const double zero = codec->kind == CodecKind::kInt ? bits : codec->kind == CodecKind::kQ4_1 ? 2 : 0;
+  return bits + (2 + zero) / static_cast<double>(codec->group_size);
+}
+
+std::vector<ShapedOutput> shaped_outputs(const Recipe& recipe, const PlanShape& shape) {
+  ModelSpec model;  // containers store scales by its type
+  model.dtype = shape.source_bytes == 4 ? DType::kF32 : DType::kBF16;
+  std::vector<ShapedOutput> out;
+  for (const OutputChoice& choice : recipe.outputs) {
+    const Recipe own = recipe_of(recipe, choice);
+    const std::optional<CodecSpec> codec = base_codec(choice.format, own, model);
+    out.push_back({choice.label(), own, codec, stored_bytes(choice.format, codec)});
+  }
+  return out;
+}
+
+StoredVariant variant_of(const CodecSpec& codec, bool propagated) {
+  return {propagated, codec.mse, codec.group_size > 0 ? 1 + 8.0 / static_cast<double>(codec.group_size) : 1};
 }
 
 class Forecaster {
@@ -36,6 +59,7 @@ class Forecaster {
           stages_, layers, layers);
     unit_samples_ = input.recipe.unit_samples > 0 ? input.recipe.unit_samples
                                                   : std::max<std::int64_t>(1, (input.samples + kUnits - 1) / kUnits);
+    if (input.plan == nullptr) shaped_ = shaped_outputs(input.recipe, input.shape);
   }
 
   Forecast run() {
@@ -89,21 +113,26 @@ class Forecaster {
     out.true_sequential = recipe.true_sequential;
     out.propagates = propagates();
     out.sweeps = recipe.method != "rtn";
-    out.search = recipe.mse;
-    out.head = recipe.quantize_head;
-    if (recipe.group_size > 0) out.code_bytes = 1 + 8.0 / static_cast<double>(recipe.group_size);
+    out.head = has_head();
     out.plan = in_.plan;
     if (in_.plan == nullptr) {
-      double bytes = 0;
-      for (const std::string& format : recipe.formats) bytes += stored_bytes(recipe, format);
-      const auto formats = static_cast<double>(recipe.formats.size());
-      out.dense_bytes = formats * static_cast<double>(in_.shape.dense_values() * in_.shape.source_bytes);
-      out.files = std::max(1.0, bytes * static_cast<double>(in_.shape.values()) / static_cast<double>(recipe.max_shard_bytes));
-      out.stored = [this, bytes, formats](std::size_t layer, std::size_t b, std::size_t linear) {
-        if (layer == in_.shape.layers.size())
-          return Stored{formats, bytes * static_cast<double>(in_.shape.hidden * in_.shape.vocab)};
-        const BlockShape& block = in_.shape.layers[layer].blocks[b];
-        return Stored{formats, bytes * static_cast<double>(block.rows[linear] * block.cols)};
+      const auto outputs = static_cast<double>(shaped_.size());
+      out.dense_bytes = outputs * static_cast<double>(in_.shape.dense_values() * in_.shape.source_bytes);
+      out.files = 0;
+      for (const ShapedOutput& output : shaped_)
+        out.files +=
+            output.stored_bytes * static_cast<double>(in_.shape.values()) / static_cast<double>(output.recipe.max_shard_bytes);
+      out.files = std::max(out.files, outputs);
+      out.stored = [this, linear = shaped_weight(false), head = shaped_weight(true)](std::size_t layer, std::size_t b,
+                                                                                     std::size_t l) {
+        Stored stored = layer == in_.shape.layers.size() ? head : linear;
+        if (layer == in_.shape.layers.size()) {
+          stored.bytes *= static_cast<double>(in_.shape.hidden * in_.shape.vocab);
+        } else {
+          const BlockShape& block = in_.shape.layers[layer].blocks[b];
+          stored.bytes *= static_cast<double>(block.rows[l] * block.cols);
+        }
+        return stored;
       };
       return out;
     }
@@ -115,13 +144,53 @@ class Forecaster {
     }
     out.files = 0;
     for (const auto& files : in_.plan->files) out.files += static_cast<double>(files.size());
-    out.stored = [codecs = codecs_by_module(*in_.outputs), bytes = bytes_by_module(in_.plan->files), modules = modules()](
-                     std::size_t layer, std::size_t b, std::size_t linear) {
-      const std::string& module = modules[layer][b][linear];
-      const auto found = codecs.find(module);
-      if (found == codecs.end()) return Stored{0, 0};
-      return Stored{static_cast<double>(found->second.size()), static_cast<double>(bytes.at(module))};
+    out.stored = [stored = stored_by_module(), modules = modules()](std::size_t layer, std::size_t b, std::size_t linear) {
+      const auto found = stored.find(modules[layer][b][linear]);
+      return found == stored.end() ? Stored{} : found->second;
     };
+    return out;
+  }
+
+  bool has_head() const {
+    if (in_.plan != nullptr) return in_.plan->head.has_value();
+    return std::ranges::any_of(shaped_, [](const ShapedOutput& output) { return output.recipe.quantize_head; });
+  }
+
+  // Of one weight, or one of the head.
+  Stored shaped_weight(bool head) const {
+    const std::string& propagate = in_.recipe.propagate;
+    Stored out;
+    std::vector<CodecSpec> codecs;
+    for (std::size_t o = 0; o < shaped_.size(); ++o) {
+      const ShapedOutput& output = shaped_[o];
+      if (!output.codec || (head && !output.recipe.quantize_head)) continue;
+      const bool propagated = propagate.empty() ? o == 0 : propagate == output.label;
+      out.bytes += output.stored_bytes;
+      const auto same = std::ranges::find(codecs, *output.codec);
+      if (same == codecs.end()) {
+        codecs.push_back(*output.codec);
+        out.variants.push_back(variant_of(*output.codec, propagated));
+      } else if (propagated) {
+        out.variants[static_cast<std::size_t>(same - codecs.begin())].propagated = true;
+      }
+    }
+    return out;
+  }
+
+  std::map<std::string, Stored> stored_by_module() const {
+    const auto propagated = propagated_output(in_.recipe, *in_.outputs);
+    std::map<std::string, CodecSpec> passed_on;
+    if (propagated)
+      for (const LinearChoice& choice : (*in_.outputs)[*propagated].linears) passed_on[choice.linear.module] = choice.codec;
+    const std::map<std::string, std::int64_t> bytes = bytes_by_module(in_.plan->files);
+    std::map<std::string, Stored> out;
+    for (const auto& [module, codecs] : codecs_by_module(*in_.outputs)) {
+      Stored& stored = out[module];
+      stored.bytes = static_cast<double>(bytes.at(module));
+      const auto passed = passed_on.find(module);
+      for (const CodecSpec& codec : codecs)
+        stored.variants.push_back(variant_of(codec, passed != passed_on.end() && passed->second == codec));
+    }
     return out;
   }
 
@@ -144,15 +213,15 @@ class Forecaster {
     if (in_.plan != nullptr) {
       for (std::size_t o = 0; o < in_.plan->files.size(); ++o)
         for (const FilePlan& file : in_.plan->files[o]) {
-          const std::string folder = in_.plan->files.size() == 1 ? "" : (*in_.outputs)[o].label + "/";
+          const std::string folder = in_.plan->files.size() == 1 ? "" : (*in_.outputs)[o].folder + "/";
           summary.files.emplace_back(folder + file.path, static_cast<double>(file.bytes));
         }
       return;
     }
     const auto dense = static_cast<double>(in_.shape.dense_values());
-    for (const std::string& format : in_.recipe.formats)
-      summary.files.emplace_back(format + " (by shape)",
-                                 stored_bytes(in_.recipe, format) * (static_cast<double>(in_.shape.values()) - dense) +
+    for (const ShapedOutput& output : shaped_)
+      summary.files.emplace_back(output.label + " (by shape)",
+                                 output.stored_bytes * (static_cast<double>(in_.shape.values()) - dense) +
                                      dense * static_cast<double>(in_.shape.source_bytes));
   }
 
@@ -176,7 +245,7 @@ class Forecaster {
       in.threads = in_.threads;
       in.true_sequential = in_.recipe.true_sequential;
       in.resident = in_.samples > 0 && stages_ > 1 && !propagates();
-      in.head = in_.recipe.quantize_head && stage + 1 == stages;
+      in.head = has_head() && stage + 1 == stages;
       in.accelerated = in_.machine.accelerated;
       summary.memory.push_back(peak_memory(in));
     }
@@ -186,6 +255,7 @@ class Forecaster {
   int stages_;
   int replicas_;
   std::int64_t unit_samples_ = 1;
+  std::vector<ShapedOutput> shaped_;  // without a plan
 };
 
 }  // namespace

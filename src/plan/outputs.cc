@@ -4,7 +4,7 @@
 #include "src/base/error.h"
 #include "src/base/nearest.h"
 #include "src/base/tensor.h"
-#include "src/plan/recipe.h"
+#include "src/plan/output_choice.h"
 
 namespace mpiquant {
 namespace {
@@ -47,11 +47,11 @@ std::string default_gguf_type(const Recipe& recipe) {
 }
 
 // "gptq", "gguf:q4_0", "dense:compressed-tensors", …
-FormatChoice choose_format(const std::string& label, const Recipe& recipe, const ModelSpec& model) {
-  check_format(label);
-  const std::size_t colon = label.find(':');
-  FormatChoice choice{&find_container(label.substr(0, colon)), std::nullopt, ""};
-  const std::string suffix = colon == std::string::npos ? "" : label.substr(colon + 1);
+FormatChoice choose_format(const std::string& format, const Recipe& recipe, const ModelSpec& model) {
+  check_format(format);
+  const std::size_t colon = format.find(':');
+  FormatChoice choice{&find_container(format.substr(0, colon)), std::nullopt, ""};
+  const std::string suffix = colon == std::string::npos ? "" : format.substr(colon + 1);
   const CodecSpec integers{.kind = CodecKind::kInt,
                            .bits = recipe.bits,
                            .group_size = recipe.group_size,
@@ -163,22 +163,27 @@ void check_format(const std::string& format) {
         "format \"{}\": \"{}\" is no codec that {} holds here {}", format, codec, container, suggestion(codec, codecs));
 }
 
-std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& model, const std::map<std::string, DType>& dtypes,
+std::optional<CodecSpec> base_codec(const std::string& format, const Recipe& recipe, const ModelSpec& model) {
+  return choose_format(format, recipe, model).codec;
+}
+
+std::vector<OutputSpec> resolve_outputs(const Recipe& given, const ModelSpec& model, const std::map<std::string, DType>& dtypes,
                                         std::vector<std::string>& notes) {
-  check_recipe(recipe);
+  check_recipe(given);
   const auto dtype_of = [&](const std::string& name) {
     const auto found = dtypes.find(name);
     expect(found != dtypes.end(), "no dtype for tensor {}", name);
     return found->second;
   };
   std::vector<OutputSpec> outputs;
-  for (const std::string& label : recipe.formats) {
-    check(std::none_of(outputs.begin(), outputs.end(), [&](const OutputSpec& o) { return o.label == label; }), ExitCode::kUsage,
-          "format \"{}\" is given twice", label);
-    const FormatChoice format = choose_format(label, recipe, model);
+  for (const OutputChoice& asked : given.outputs) {
+    const Recipe recipe = recipe_of(given, asked);
+    const std::string& label = asked.label();
+    const FormatChoice format = choose_format(asked.format, recipe, model);
     const bool is_gguf = format.container->name() == "gguf";
     OutputSpec output;
     output.label = label;
+    output.folder = asked.folder();
     output.container = format.container->name();
     output.dense_dtype = recipe.dense_dtype_given ? recipe.dense_dtype : model.dtype;
     output.gguf_type = format.gguf_type;
@@ -226,6 +231,12 @@ std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& m
   return outputs;
 }
 
+bool quantizes_head(const std::vector<OutputSpec>& outputs, const ModelSpec& model) {
+  return std::ranges::any_of(outputs, [&](const OutputSpec& output) {
+    return std::ranges::any_of(output.linears, [&](const LinearChoice& c) { return c.linear.module == model.head.module; });
+  });
+}
+
 std::optional<std::size_t> propagated_output(const Recipe& recipe, const std::vector<OutputSpec>& outputs) {
   const bool by_schedule = recipe.propagate.empty();
   if (recipe.propagate == "original" || (by_schedule && recipe.schedule == Schedule::kStaged && recipe.stages > 1))
@@ -233,9 +244,11 @@ std::optional<std::size_t> propagated_output(const Recipe& recipe, const std::ve
   if (by_schedule) return 0;
   for (std::size_t i = 0; i < outputs.size(); ++i)
     if (outputs[i].label == recipe.propagate) return i;
-  fail(ExitCode::kUsage,
-       "--propagate {} is no output of this run (its decoded weights would feed the next layer) name a --format or \"original\"",
-       recipe.propagate);
+  std::vector<std::string> known;
+  for (const OutputSpec& output : outputs) known.push_back(output.label);
+  known.emplace_back("original");
+  fail(ExitCode::kUsage, "--propagate {} is no output of this run (its decoded weights would feed the next layer) {}",
+       recipe.propagate, suggestion(recipe.propagate, known));
 }
 
 }  // namespace mpiquant

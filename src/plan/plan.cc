@@ -159,8 +159,8 @@ Plan make_plan(const PlanInput& input) {
   plan.stages = stages;
   plan.replicas = input.topology.ranks / stages;
   plan.units = plan_units(input, plan.replicas);
-  for (const OutputSpec& output : input.outputs)
-    plan.files.push_back(find_container(output.container).layout(output, input.facts));
+  for (std::size_t o = 0; o < input.outputs.size(); ++o)
+    plan.files.push_back(find_container(input.outputs[o].container).layout(input.outputs[o], input.facts.at(o)));
 
   BlockPlanner planner(stages, plan.replicas, bytes_by_module(plan.files));
   const std::vector<int> stage_of = plan_stages(layers, stages);
@@ -169,7 +169,7 @@ Plan make_plan(const PlanInput& input) {
     for (const BlockSpec& block : layer.blocks) out.blocks.push_back(planner.plan(block, out.stage));
     plan.layers.push_back(std::move(out));
   }
-  if (input.recipe.quantize_head)
+  if (quantizes_head(input.outputs, input.model))
     plan.head = LayerPlan{stages - 1, {planner.plan(BlockSpec{"head", {input.model.head}}, stages - 1)}};
   plan.slabs = plan_slabs(input, plan.files, planner.writers());
   plan.costs = rank_costs(input, plan);

@@ -88,7 +88,7 @@ struct PlanInput {
   const ModelSpec& model;
   const Recipe& recipe;
   const std::vector<OutputSpec>& outputs;
-  const RunFacts& facts;
+  const std::vector<RunFacts>& facts;        // by output
   std::vector<std::int64_t> sample_lengths;  // tokens of each calibration sample; empty for methods without calibration
   Topology topology;
 };

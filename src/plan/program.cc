@@ -171,26 +171,29 @@ class Builder {
       const Stored stored = in_.stored(layer, b, l);
       Items parts = parts_by_replica(block, l, plan);
       const int writer = plan != nullptr ? plan->writers[l] : writers_.one();
-      if (stored.variants == 0) continue;
-      Amount each = in_.sweeps ? sweep_work(block.cols, in_.search) : encode_work(block.cols, in_.search);
-      std::int32_t together = 1;
-      if (in_.accelerated) {  // all parts of a rank move through the columns together
-        const double most = std::ranges::max(parts), columns = each[Op::kColumn];
-        each = each * most;
-        each[Op::kColumn] = columns;
+      if (stored.variants.empty()) continue;
+      const double most = std::ranges::max(parts);
+      if (in_.accelerated)
         for (std::int32_t& count : parts) count = std::min(count, 1);
-        together = static_cast<std::int32_t>(most);
-      }
       const auto weights = static_cast<double>(block.rows[l] * block.cols);
-      const bool to_all = in_.propagates && calibrated();
-      for (int variant = 0; variant < static_cast<int>(stored.variants); ++variant) {
+      bool to_all = false;
+      for (const StoredVariant& variant : stored.variants) {
+        Amount each = in_.sweeps ? sweep_work(block.cols, variant.search) : encode_work(block.cols, variant.search);
+        if (in_.accelerated) {  // all parts of a rank move through the columns together
+          const double columns = each[Op::kColumn];
+          each = each * most;
+          each[Op::kColumn] = columns;
+        }
         steps.push_back({Phase::kSweep, each, parts, Spread::kItems});
-        steps.back().parts = together;
+        steps.back().parts = in_.accelerated ? static_cast<std::int32_t>(most) : 1;
+        const bool shared = variant.propagated && in_.propagates && calibrated();
+        to_all = to_all || shared;
         if (replicas_ > 1 && !block.routed())
           steps.push_back(
-              move(Phase::kParts, to_all ? Transfer::kAllGather : Transfer::kGather, weights * in_.code_bytes, writer));
+              move(Phase::kParts, shared ? Transfer::kAllGather : Transfer::kGather, weights * variant.code_bytes, writer));
       }
-      const Amount decode = decode_work(weights), write = write_work(weights * stored.variants, stored.bytes);
+      const Amount decode = decode_work(weights),
+                   write = write_work(weights * static_cast<double>(stored.variants.size()), stored.bytes);
       if (block.routed()) {
         if (to_all) steps.push_back({Phase::kParts, decode, copies(block), Spread::kDivisible});
         steps.push_back({Phase::kWrite, write, copies(block), Spread::kItems});

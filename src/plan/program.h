@@ -82,9 +82,16 @@ struct Program {
   bool streams() const { return stage.front().stream.has_value(); }
 };
 
+// One of the codecs that a linear is converted to.
+struct StoredVariant {
+  bool propagated = true;      // its decoded rows are the weights from here on, where the run propagates quantized ones
+  bool search = false;         // groups search their range
+  double code_bytes = 1.0625;  // of a weight with its parameters and loss, between ranks
+};
+
 // What becomes of one copy of a linear: distinct codecs, and its bytes in all output files (quantized ones alone).
 struct Stored {
-  double variants = 1;
+  std::vector<StoredVariant> variants;
   double bytes = 0;
 };
 
@@ -100,10 +107,8 @@ struct ProgramInput {
   bool true_sequential = true;
   bool propagates = true;  // quantized weights
   bool sweeps = true;      // else round to nearest
-  bool search = false;
   bool head = false;
-  double code_bytes = 1.0625;  // of a weight with its parameters and loss, between ranks
-  double dense_bytes = 0;      // carried over as floats, in all files
+  double dense_bytes = 0;  // carried over as floats, in all files
   double files = 1;
   std::function<Stored(std::size_t layer, std::size_t block, std::size_t linear)> stored = {};  // layer == layers: the head
   const Plan* plan = nullptr;  // who does what; without it work is shared out as evenly as its pieces allow

@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "src/base/error.h"
+#include "src/plan/output_choice.h"
 
 namespace mpiquant {
 namespace {
@@ -151,13 +152,14 @@ void check_recipe_values(const Recipe& recipe) {
   check(recipe.stages >= 1, ExitCode::kUsage, "stages = {} (there is at least one stage) give a positive number", recipe.stages);
   check(recipe.max_shard_bytes >= 1, ExitCode::kUsage, "max_shard_size = {} (a file holds something) give a size, as 5GB",
         recipe.max_shard_bytes);
+  check_labels(recipe.outputs);
 }
 
 void check_recipe(const Recipe& recipe) {
   check_recipe_values(recipe);
   check(recipe.schedule == Schedule::kStaged || recipe.stages == 1, ExitCode::kUsage,
         "stages = {} with the sequential schedule (it has one stage) add --schedule staged", recipe.stages);
-  check(!recipe.formats.empty(), ExitCode::kUsage, "no output format is given (nothing would be written) add --format");
+  check(!recipe.outputs.empty(), ExitCode::kUsage, "no output format is given (nothing would be written) add --format");
 }
 
 }  // namespace mpiquant

@@ -28,6 +28,19 @@ bool matches(const Rule& rule, const std::string& module);
 // Checks that a rule says something and does not contradict itself. Throws (usage error).
 void check_rule(const Rule& rule);
 
+// One output of a run: a container with a codec, and what is its own. What is not comes from the recipe.
+struct OutputChoice {
+  std::string format = "gptq";                          // container, and codec where it holds several: "gguf:q4_0"
+  std::string name;                                     // empty: it is called as its format
+  std::map<std::string, std::vector<std::string>> own;  // key of a recipe's field → value, as text
+  std::vector<Rule> rules;                              // looked at before the recipe's
+
+  // Names the output in --propagate, messages and reports; unlike those of the run's other outputs.
+  const std::string& label() const { return name.empty() ? format : name; }
+  // Its folder, where a run has several outputs: the label without what folders cannot be called.
+  std::string folder() const;
+};
+
 enum class Schedule : std::uint8_t { kSequential, kStaged };
 
 // All choices of a run that decide its output bytes, with their defaults, and the way it is spread over ranks.
@@ -42,7 +55,7 @@ struct Recipe {
   bool mse = false;
   bool true_sequential = true;
   ComputeType compute = ComputeType::kF32;  // of products of activations
-  std::vector<std::string> formats = {"gptq"};
+  std::vector<OutputChoice> outputs = {OutputChoice{}};
   std::string propagate;                              // label of an output or "original"; empty: by schedule
   std::vector<Rule> rules;                            // the first that matches decides
   bool ragged_dense = false;                          // linears that no group fits stay dense
@@ -60,7 +73,7 @@ struct Recipe {
 
 std::string to_string(ActOrder order);
 
-// What identifies the output of a recipe: everything but schedule and stages, which change no byte.
+// What identifies the output of a recipe: everything but its list of outputs, and schedule and stages, which change no byte.
 Json identity_json(const Recipe& recipe);
 
 // Checks values that no model is needed for: bits, group size, damping, unit samples; check_recipe also that they fit each other.
@@ -72,11 +85,17 @@ void check_recipe(const Recipe& recipe);
 std::vector<std::string> codecs_of(std::string_view container);
 // Checks that a format is CONTAINER or CONTAINER:CODEC of the tables. Throws (usage error) with the nearest name.
 void check_format(const std::string& format);
+// The codec of an output's linears where no rule says otherwise; nothing: they stay floats. recipe: of this output
+// (recipe_of). Throws (usage error).
+std::optional<CodecSpec> base_codec(const std::string& format, const Recipe& recipe, const ModelSpec& model);
 
 // The outputs of a recipe for a model, each linear with its codec, checked against what its container can hold; fallbacks
 // that the recipe allows are appended to `notes`. dtypes: dtype of each source tensor by name.
 std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& model, const std::map<std::string, DType>& dtypes,
                                         std::vector<std::string>& notes);
+
+// True if some output stores the model's head with a codec.
+bool quantizes_head(const std::vector<OutputSpec>& outputs, const ModelSpec& model);
 
 // Index of the output whose decoded weights the next layer sees; nothing for the original weights.
 std::optional<std::size_t> propagated_output(const Recipe& recipe, const std::vector<OutputSpec>& outputs);

@@ -7,6 +7,7 @@
 
 #include "src/base/error.h"
 #include "src/base/nearest.h"
+#include "src/plan/output_choice.h"
 #include "src/quant/method.h"
 
 namespace mpiquant {
@@ -180,18 +181,8 @@ void set_ragged(RunChoices& all, const FieldText& given) {
   }
 }
 
-// Formats are separated by commas, too.
-void set_formats(RunChoices& all, const FieldText& given) {
-  Strings formats;
-  for (const std::string& text : given.texts)
-    for (std::size_t begin = 0; begin <= text.size();) {
-      const std::size_t end = std::min(text.find(',', begin), text.size());
-      if (end > begin) check_format(formats.emplace_back(text.substr(begin, end - begin)));
-      begin = end + 1;
-    }
-  check(!formats.empty(), ExitCode::kUsage, "{} is empty (nothing would be written) name a format, as gptq", given.name);
-  all.recipe.formats = std::move(formats);
-}
+void set_outputs(RunChoices& all, const FieldText& given) { all.recipe.outputs = parse_outputs(given.texts, given.name); }
+std::string shown_outputs(const RunChoices& all) { return to_text(all.recipe.outputs); }
 
 constexpr auto kValue = FieldKind::kValue;
 constexpr auto kSwitch = FieldKind::kSwitch;
@@ -231,12 +222,14 @@ constexpr auto kFields = std::to_array<RecipeField>({
   {"", "lm_head", "lm-head", kSwitch, "", "quantize the output head too", "true", kNone, nullptr, set<&R::quantize_head>, shown<&R::quantize_head>},
   {"", "untie", "untie", kSwitch, "", "write the head of a tied model as a tensor of its own", "true", kNone,
    nullptr, set<&R::untie>, shown<&R::untie>},
-  {"", "propagate", "propagate", kValue, "FORMAT", "whose weights later layers see: one of the formats (by default the first), or original",
+  {"", "propagate", "propagate", kValue, "OUTPUT", "whose weights later layers see: one of the outputs, by its name or format (by default "
+   "the first), or original",
    "original", kNone, nullptr, set<&R::propagate>, shown<&R::propagate>},
   {"", "unit_samples", "unit-samples", kValue, "N", "samples in a unit of work; 0: as many as leave 64 units", "2", kNone,
    nullptr, set<&R::unit_samples>, shown<&R::unit_samples>},
   {"", "outputs", "format", kList, "FORMATS", "gptq, compressed-tensors, gguf[:TYPE], dense[:CODEC]; several separated by commas "
-   "(mpiquant list formats)", "gguf:q4_0", kNone, nullptr, set_formats, shown<&R::formats>},
+   "(mpiquant list formats), each with what is its own in brackets: gptq[bits=3,group_size=64,name=small]", "gguf:q4_0", kNone,
+   nullptr, set_outputs, shown_outputs},
   {"", "dense_dtype", "dense-dtype", kValue, "DTYPE", "of the dense format (by default the model's)", "float16", kNone,
    dense_dtypes, set_dense_dtype, shown_dense_dtype},
   {"", "embedding_type", "embedding-type", kValue, "TYPE", "GGUF type of the embeddings (by default their float type)", "q8_0", kNone,

@@ -9,6 +9,7 @@
 
 #include "src/base/error.h"
 #include "src/base/nearest.h"
+#include "src/plan/output_choice.h"
 #include "src/plan/recipe_fields.h"
 #include "src/text/unicode.h"
 
@@ -41,7 +42,7 @@ class Reader {
       } else if (key == kTransforms) {
         no_transforms(value);
       } else if (key == kRules) {
-        read_rules(value);
+        choices_.recipe.rules = read_rules(value);
       } else if (key == kOutputs) {
         read_outputs(value);
       } else if (is_section(key)) {
@@ -136,13 +137,18 @@ class Reader {
   void read_field(const std::string& section, const std::string& key, const YAML::Node& name, const YAML::Node& value) {
     const RecipeField* field = find_recipe_field(section, key);
     if (field == nullptr) refuse_key(section, key, name);
-    FieldText given{field->path(), {}};
-    if (field->kind == FieldKind::kList && value.IsSequence()) {
+    const FieldText given = field_text(field->path(), field, name, value);
+    at(value, [&] { field->set(choices_, given); });
+  }
+  // The value of a field (null: of a key that is none), one or a list; called `path` in messages.
+  FieldText field_text(std::string path, const RecipeField* field, const YAML::Node& name, const YAML::Node& value) const {
+    FieldText given{std::move(path), {}};
+    if (field != nullptr && field->kind == FieldKind::kList && value.IsSequence()) {
       for (const YAML::Node& item : value) given.texts.push_back(scalar(item, given.name, item));
     } else {
       given.texts.push_back(scalar(value, given.name, name));
     }
-    at(value, [&] { field->set(choices_, given); });
+    return given;
   }
 
   void no_transforms(const YAML::Node& value) const {
@@ -152,10 +158,12 @@ class Reader {
              item.IsScalar() ? item.Scalar() : "an entry");
   }
 
-  void read_rules(const YAML::Node& value) {
+  std::vector<Rule> read_rules(const YAML::Node& value) {
     if (!value.IsSequence())
       refuse(value, "rules is a list of mappings with a pattern each (the first match decides) give a list");
-    for (const YAML::Node& item : value) choices_.recipe.rules.push_back(read_rule(item));
+    std::vector<Rule> rules;
+    for (const YAML::Node& item : value) rules.push_back(read_rule(item));
+    return rules;
   }
 
   Rule read_rule(const YAML::Node& item) {
@@ -187,25 +195,48 @@ class Reader {
 
   void read_outputs(const YAML::Node& value) {
     if (!value.IsSequence()) refuse(value, "outputs is a list (each entry is an output) give a list, as [gptq, \"gguf:q4_0\"]");
-    Strings formats;
-    for (const YAML::Node& item : value) formats.push_back(item.IsMap() ? read_output(item) : scalar(item, "outputs", item));
-    at(value, [&] { find_recipe_field("", kOutputs)->set(choices_, {std::string(kOutputs), formats}); });
+    std::vector<OutputChoice> outputs;
+    for (const YAML::Node& item : value) {
+      if (item.IsMap()) {
+        outputs.push_back(read_output(item));
+        continue;
+      }
+      const std::string& text = scalar(item, "outputs", item);
+      at(item, [&] {
+        for (OutputChoice& output : parse_outputs(text)) outputs.push_back(std::move(output));
+      });
+    }
+    if (outputs.empty()) refuse(value, "outputs is empty (nothing would be written) name a format, as gptq");
+    at(value, [&] { choices_.recipe.outputs = std::move(outputs); });
   }
 
-  std::string read_output(const YAML::Node& item) const {
-    static const Strings kKeys = {"container", "codec", "rules"};
+  OutputChoice read_output(const YAML::Node& item) {
+    const Strings own = own_keys();
+    Strings known = {"container", "codec", "name"};
+    known.insert(known.end(), own.begin(), own.end());
+    known.emplace_back(kRules);
     std::string container;
     std::string codec;
-    each(item, "outputs", [&](const std::string& key, const YAML::Node& name, const YAML::Node& given) {
-      known_key(name, "an output", key, kKeys);
-      if (key == "rules")
-        refuse(name,
-               "an output has rules of its own (in this version all outputs of a run share the rules, as they share the codes) "
-               "move them to the recipe's rules, or make this output by a run of its own");
-      (key == "container" ? container : codec) = scalar(given, "outputs." + key, name);
+    OutputChoice output;
+    each(item, "outputs", [&](const std::string& key, const YAML::Node& name, const YAML::Node& value) {
+      known_key(name, "an output", key, known);
+      if (key == kRules) {
+        output.rules = read_rules(value);
+        return;
+      }
+      const FieldText given = field_text("outputs." + key, find_recipe_field("", key), name, value);
+      if (key == "container") container = given.texts.front();
+      if (key == "codec") codec = given.texts.front();
+      if (key == "name") at(value, [&] { set_name(output, given); });
+      if (std::find(own.begin(), own.end(), key) != own.end()) at(value, [&] { set_own(output, key, given); });
     });
     if (container.empty()) refuse(item, "an output has no container (it says how tensors are filed) give one, as gptq");
-    return codec.empty() ? container : container + ":" + codec;
+    output.format = codec.empty() ? container : container + ":" + codec;
+    at(item, [&] {
+      check_format(output.format);
+      check_output(output);
+    });
+    return output;
   }
 
   const std::string& what_;

@@ -30,12 +30,14 @@ RowConverter::RowConverter(Job& job, const ModelSpec& model, const TensorSource&
       report_(report) {}
 
 bool RowConverter::takes(std::span<const BlockSpec> blocks) const {
-  if (recipe_.method != "rtn" || recipe_.mse) return false;
+  if (recipe_.method != "rtn") return false;
   for (const BlockSpec& block : blocks)
     for (const LinearSpec& linear : block.linears)
-      for (const BlockConverter::Variant& variant : converter_.variants_of(linear))
+      for (const BlockConverter::Variant& variant : converter_.variants_of(linear)) {
+        if (variant.codec.mse) return false;
         for (const std::size_t output : variant.outputs)
           if (!find_container(outputs_[output].container).packs_parts(model_, linear)) return false;
+      }
   return true;
 }
 

@@ -1,5 +1,7 @@
 #include "src/run/dry_run.h"
 
+#include <map>
+
 #include "src/base/hash.h"
 #include "src/run/identity.h"
 #include "src/run/run_facts.h"
@@ -10,7 +12,14 @@ namespace {
 constexpr double kGB = 1e9;
 
 Json output_row(const OutputSpec& output, const std::vector<FilePlan>& files) {
-  Json row = {{"format", output.label}, {"quantized_linears", output.linears.size()}, {"bytes", 0}, {"files", Json::array()}};
+  Json row = {{"format", output.label},
+              {"quantized_linears", output.linears.size()},
+              {"codecs", Json::object()},
+              {"bytes", 0},
+              {"files", Json::array()}};
+  std::map<std::string, std::int64_t> codecs;  // linears of each
+  for (const LinearChoice& choice : output.linears) ++codecs[to_string(choice.codec)];
+  row["codecs"] = codecs;
   std::int64_t total = 0;
   for (const FilePlan& file : files) {
     row["files"].push_back({{"path", file.path}, {"bytes", file.bytes}});
@@ -34,7 +43,7 @@ Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) 
       lengths.push_back(static_cast<std::int64_t>(sample.size()));
       tokens += lengths.back();
     }
-    const RunFacts facts = run_facts(request.recipe, model);
+    const std::vector<RunFacts> facts = run_facts(request.recipe, model);
     const Plan plan = make_plan({model.spec, request.recipe, outputs, facts, lengths, {job.world.size(), request.threads}});
     out = {{"model", request.model},
            {"output", request.output},
@@ -57,8 +66,7 @@ Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) 
 std::string dry_run_text(const Json& plan) {
   const Json& recipe = plan["recipe"];
   std::string text =
-      fmt::format("{} with {} bits, groups of {}, {} samples of {} tokens in all\n", recipe["method"].get<std::string>(),
-                  recipe["bits"].get<int>(), recipe["group_size"].get<std::int64_t>(),
+      fmt::format("{}, {} samples of {} tokens in all\n", recipe["method"].get<std::string>(),
                   plan["calibration"]["samples"].get<std::int64_t>(), plan["calibration"]["tokens"].get<std::int64_t>());
   text += fmt::format("{} ranks: {} stages of {}\n", plan["ranks"].get<int>(), plan["stages"].get<int>(),
                       plan["replicas"].get<int>());
@@ -68,6 +76,8 @@ std::string dry_run_text(const Json& plan) {
   for (const Json& output : plan["outputs"]) {
     text += fmt::format("{}: {:.6f} GB, {} linears quantized\n", output["format"].get<std::string>(),
                         output["bytes"].get<double>() / kGB, output["quantized_linears"].get<std::int64_t>());
+    for (const auto& [codec, linears] : output["codecs"].items())
+      text += fmt::format("  {:<40} {:>8} linears\n", codec, linears.get<std::int64_t>());
     for (const Json& file : output["files"])
       text += fmt::format("  {:<40} {:>14} bytes\n", file["path"].get<std::string>(), file["bytes"].get<std::int64_t>());
   }

@@ -1,9 +1,11 @@
 #include "src/run/evaluate.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <vector>
 
+#include "src/base/progress.h"
 #include "src/model/decoder.h"
 #include "src/run/layer_loader.h"
 
@@ -28,7 +30,8 @@ struct Scored {
   LinearWeights head;
 };
 
-Scored run_model(Job& job, const EvaluatedModel& model, const Samples& windows, std::span<const std::size_t> mine) {
+Scored run_model(Job& job, const EvaluatedModel& model, const Samples& windows, std::span<const std::size_t> mine,
+                 Progress& progress) {
   Scored out;
   std::size_t longest = 1;
   for (const auto& window : windows) longest = std::max(longest, window.size());
@@ -52,8 +55,11 @@ Scored run_model(Job& job, const EvaluatedModel& model, const Samples& windows, 
   };
   LayerLoader loader(job, model.source, model.spec);
   for (const LayerSpec& layer : model.spec.layers) {
+    const auto start = std::chrono::steady_clock::now();
     const LayerWeights weights = loader.load(layer);
     for_units([&](Stream& stream, UnitState& unit) { decoder->run_layer(stream, layer, weights, unit); });
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    progress.item_done(fmt::format("{:.1f} s", took.count()));
   }
   VectorWeights norm;
   collectively(job.world, [&] { norm = load_vector(model.source, model.spec.final_norm, model.spec.hidden, job.backend); });
@@ -163,9 +169,11 @@ Evaluation evaluate(Job& job, const EvaluatedModel& model, const std::optional<E
   std::vector<std::size_t> mine;
   for (auto w = static_cast<std::size_t>(job.world.rank()); w < windows.size(); w += static_cast<std::size_t>(job.world.size()))
     mine.push_back(w);
-  const Scored scored = run_model(job, model, windows, mine);
+  const std::size_t layers = model.spec.layers.size() + (reference ? reference->spec.layers.size() : 0);
+  Progress progress("layer", static_cast<std::int64_t>(layers));
+  const Scored scored = run_model(job, model, windows, mine, progress);
   std::optional<Scored> scored_reference;
-  if (reference) scored_reference = run_model(job, *reference, windows, mine);
+  if (reference) scored_reference = run_model(job, *reference, windows, mine, progress);
 
   std::vector<WindowScore> my_scores(mine.size());
   collectively(job.world, [&] {

@@ -1,6 +1,7 @@
 #include "src/run/publish_run.h"
 
 #include <algorithm>
+#include <set>
 
 #include "io/file.h"
 #include "src/base/hash.h"
@@ -8,13 +9,14 @@
 namespace mpiquant {
 std::vector<std::string> fallbacks(const std::vector<TensorRecord>& records) {
   std::vector<std::string> out;
+  std::set<std::string> damped;  // codecs of one linear share its factor
   for (const TensorRecord& record : records) {
-    if (record.damp_retries > 0)
+    if (record.damp_retries > 0 && damped.insert(record.module).second)
       out.push_back(fmt::format("{}: the Hessian needed a damping of {:.2f} ({} retries)", record.module, record.damp_percent,
                                 record.damp_retries));
     if (record.scale_underflows + record.scale_overflows > 0)
-      out.push_back(fmt::format("{}: {} scales were too small and {} too large for their stored type and were clamped",
-                                record.module, record.scale_underflows, record.scale_overflows));
+      out.push_back(fmt::format("{} ({}): {} scales were too small and {} too large for their stored type and were clamped",
+                                record.module, record.codec, record.scale_underflows, record.scale_overflows));
   }
   return out;
 }

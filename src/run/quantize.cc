@@ -10,6 +10,7 @@
 #include "src/base/log.h"
 #include "src/base/version.h"
 #include "src/model/weights.h"
+#include "src/plan/output_choice.h"
 #include "src/quant/method.h"
 #include "src/run/checkpoint.h"
 #include "src/run/gates.h"
@@ -25,10 +26,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What mpiquant.json says of the run: nothing that depends on other outputs, time, host or ranks.
-Json recipe_record(const QuantizeRequest& request, const ModelInput& model, const std::string& model_hash, const Backend& backend,
-                   const std::vector<OutputSpec>& outputs) {
-  Json record = identity_json(request.recipe);
+// What mpiquant.json says of a run with this recipe, which is that of one output: nothing that depends on other outputs (but the
+// one whose weights are propagated), time, host or ranks.
+Json recipe_record(const QuantizeRequest& request, const Recipe& recipe, const ModelInput& model, const std::string& model_hash,
+                   const Backend& backend, const std::vector<OutputSpec>& outputs) {
+  Json record = identity_json(recipe);
   const auto propagated = propagated_output(request.recipe, outputs);
   record["propagate"] = propagated ? outputs[*propagated].label : "original";
   record["calibration"] = request.calibration.record;
@@ -40,11 +42,7 @@ Json recipe_record(const QuantizeRequest& request, const ModelInput& model, cons
 // Where each output goes inside the published directory: one right there, several in folders of their own.
 std::vector<fs::path> output_folders(const std::vector<OutputSpec>& outputs) {
   std::vector<fs::path> folders;
-  for (const OutputSpec& output : outputs) {
-    std::string name = output.label;
-    std::replace(name.begin(), name.end(), ':', '-');
-    folders.push_back(outputs.size() == 1 ? fs::path() : fs::path(name));
-  }
+  for (const OutputSpec& output : outputs) folders.push_back(outputs.size() == 1 ? fs::path() : fs::path(output.folder));
   return folders;
 }
 
@@ -61,7 +59,7 @@ struct Prepared {
   std::vector<OutputSpec> outputs;
   std::vector<std::string> notes;
   std::optional<Plan> plan;
-  RunFacts facts;
+  std::vector<RunFacts> facts;         // by output
   std::vector<TensorRecord> records;   // of all ranks, when the layers are done
   std::vector<std::string> fallbacks;  // likewise
 };
@@ -75,10 +73,14 @@ void write_report(Job& job, const QuantizeRequest& request, const Prepared& run,
     for (const std::string& text : all) ranks.push_back(Json::parse(text));
     Json tensors = Json::array();
     for (const TensorRecord& record : run.records) tensors.push_back(to_json(record));
+    Json outputs = Json::array();
+    for (std::size_t o = 0; o < run.outputs.size(); ++o)
+      outputs.push_back({{"label", run.outputs[o].label}, {"recipe", run.facts[o].recipe}});
     const Plan& plan = *run.plan;
     const Json out = {{"seconds", seconds},
                       {"model", request.model},
                       {"output", fs::absolute(request.output).string()},
+                      {"outputs", outputs},
                       {"ranks", ranks},
                       {"plan", to_json(plan)["costs"]},
                       {"stages", plan.stages},
@@ -110,8 +112,9 @@ void write_slabs(Job& job, const Plan& plan, const TensorSource& source, OutputF
 
 // What must be the same when a run goes on.
 Identity run_identity(const QuantizeRequest& request, const ModelInput& model, const std::string& model_hash,
-                      const Json& record) {
+                      const std::string& kernels, const std::vector<OutputSpec>& outputs) {
   const Recipe& recipe = request.recipe;
+  const auto propagated = propagated_output(recipe, outputs);
   Xxh3 tokens;
   for (const auto& sample : request.calibration.samples) {
     tokens.update(std::as_bytes(std::span(sample)));
@@ -122,14 +125,14 @@ Identity run_identity(const QuantizeRequest& request, const ModelInput& model, c
                     {"model's config.json", hash_file_xxh3(model.directory + "/config.json")},
                     {"calibration", xxh3_hex(request.calibration.record.dump())},
                     {"calibration tokens", tokens.hex()},
-                    {"kernel set", record["compute"].get<std::string>()},
-                    {"format", fmt::format("{}", fmt::join(recipe.formats, ","))},
+                    {"kernel set", kernels},
+                    {"format", to_text(recipe.outputs)},
                     {"dense_dtype", recipe.dense_dtype_given ? std::string(info(recipe.dense_dtype).torch_name) : "the model's"},
                     {"embedding_type", recipe.embedding_type},
                     {"output_type", recipe.output_type},
                     {"gguf_pre", recipe.gguf_pre},
                     {"max_shard_size", std::to_string(recipe.max_shard_bytes)},
-                    {"propagate", record["propagate"].get<std::string>()},
+                    {"propagate", propagated ? outputs[*propagated].label : "original"},
                     {"hessians", request.hessians.empty() ? "of this run" : "kept ones"},
                     {"hessian sums", std::string(to_string(request.sums))}};
   const Json choices = identity_json(recipe);
@@ -149,7 +152,7 @@ Identity upstream_identity(const Recipe& recipe, const std::vector<OutputSpec>& 
   const auto propagated = propagated_output(recipe, outputs);
   if (!propagated) return {};
   Identity identity;
-  const Json choices = identity_json(recipe);
+  const Json choices = identity_json(recipe_of(recipe, recipe.outputs[*propagated]));
   for (const auto& [field, value] : choices.items()) identity[field] = value.dump();
   std::string codecs;
   for (const LinearChoice& choice : outputs[*propagated].linears)
@@ -190,7 +193,7 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
     HessianStore::Index index{inputs, upstream.empty(), upstream, 0, request.calibration.record};
     for (const auto& sample : request.calibration.samples) index.tokens += static_cast<std::int64_t>(sample.size());
     use.keep->begin(index);
-    const std::int64_t bytes = hessian_store_bytes(model.spec, request.recipe.quantize_head);
+    const std::int64_t bytes = hessian_store_bytes(model.spec, quantizes_head(outputs, model.spec));
     const auto free = static_cast<std::int64_t>(fs::space(request.work_dir).available);
     check(bytes <= free, ExitCode::kUsage,
           "the Hessians take {:.1f} GB, and {} has {:.1f} GB free (they would not fit) free {:.1f} GB",
@@ -203,10 +206,10 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
 
 Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& model) {
   Prepared run;
-  run.facts = run_facts(request.recipe, model);
   collectively(job.world, [&] {
     find_method(request.recipe.method);
     run.outputs = resolve_outputs(request.recipe, model.spec, model.dtypes(), run.notes);
+    run.facts = run_facts(request.recipe, model);
     std::vector<std::int64_t> lengths;
     for (const auto& sample : request.calibration.samples) lengths.push_back(static_cast<std::int64_t>(sample.size()));
     run.plan = make_plan({model.spec, request.recipe, run.outputs, run.facts, lengths, {job.world.size(), request.threads}});
@@ -231,17 +234,19 @@ void finish_outputs(Job& job, const QuantizeRequest& request, const ModelInput& 
   run.fallbacks = found;
   collectively(job.world, [&] { check_gates(request.gates, found, records); });
   for (std::size_t o = 0; o < run.outputs.size(); ++o) {
-    run.facts.tensors = tensor_facts(records, o);
+    run.facts[o].tensors = tensor_facts(records, o);
     FileSums mine;
     collectively(job.world, [&] { mine = sums.finish(o); });
-    complete_output(job, folders[o], run.outputs[o], run.facts, std::move(mine), notes_of(run.notes, run.outputs[o]));
+    complete_output(job, folders[o], run.outputs[o], run.facts[o], std::move(mine), notes_of(run.notes, run.outputs[o]));
   }
 }
 
 void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& model, Prepared& run, const std::string& model_hash,
                 RunState& state, RankReport& report) {
-  run.facts.recipe = recipe_record(request, model, model_hash, job.backend, run.outputs);
-  const Identity identity = run_identity(request, model, model_hash, run.facts.recipe);
+  for (std::size_t o = 0; o < run.outputs.size(); ++o)
+    run.facts[o].recipe =
+        recipe_record(request, recipe_of(request.recipe, request.recipe.outputs[o]), model, model_hash, job.backend, run.outputs);
+  const Identity identity = run_identity(request, model, model_hash, job.backend.identity(), run.outputs);
   std::string partial;
   collectively(job.world, [&] {
     if (job.world.rank() == 0) partial = state.open(identity);

@@ -1,24 +1,29 @@
 #include "src/run/run_facts.h"
 
 #include "src/base/version.h"
+#include "src/plan/output_choice.h"
 
 namespace mpiquant {
 
-RunFacts run_facts(const Recipe& recipe, const ModelInput& model) {
-  RunFacts facts;
-  facts.model = &model.spec;
-  facts.model_dir = model.directory;
-  facts.model_name = model.name;
-  facts.program_version = version();
-  facts.method = recipe.method;
-  facts.bits = recipe.bits;
-  facts.group_size = recipe.group_size;
-  facts.symmetric = recipe.symmetric;
-  facts.act_order = to_string(recipe.order);
-  facts.damp_percent = recipe.damp_percent;
-  facts.true_sequential = recipe.true_sequential;
-  facts.mse = recipe.mse;
-  return facts;
+std::vector<RunFacts> run_facts(const Recipe& given, const ModelInput& model) {
+  std::vector<RunFacts> all;
+  for (const OutputChoice& output : given.outputs) {
+    const Recipe recipe = recipe_of(given, output);
+    RunFacts& facts = all.emplace_back();
+    facts.model = &model.spec;
+    facts.model_dir = model.directory;
+    facts.model_name = model.name;
+    facts.program_version = version();
+    facts.method = recipe.method;
+    facts.bits = recipe.bits;
+    facts.group_size = recipe.group_size;
+    facts.symmetric = recipe.symmetric;
+    facts.act_order = to_string(recipe.order);
+    facts.damp_percent = recipe.damp_percent;
+    facts.true_sequential = recipe.true_sequential;
+    facts.mse = recipe.mse;
+  }
+  return all;
 }
 
 }  // namespace mpiquant

@@ -6,7 +6,7 @@
 
 namespace mpiquant {
 
-// What containers need to know of a run before it begins: everything in RunFacts but its recipe and its tensors.
-RunFacts run_facts(const Recipe& recipe, const ModelInput& model);
+// What containers need to know of a run before it begins, by output: everything in RunFacts but its recipe and its tensors.
+std::vector<RunFacts> run_facts(const Recipe& recipe, const ModelInput& model);
 
 }  // namespace mpiquant

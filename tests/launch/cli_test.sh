@@ -139,11 +139,6 @@ completes "no values of a number" "" mpiquant quantize --seed ""
 completes "folders only" "$folder/there" mpiquant quantize --output "$folder/the"
 completes "files" "$folder/recipe.yaml" mpiquant quantize --calibration "$folder/rec"
 completes "lists" "formats" mpiquant list fo
-for shell in zsh fish; do
-  "$program" completion $shell >"$folder/completion.$shell"
-  grep -q -- "act-order" "$folder/completion.$shell" || fail "completion of $shell"
-  command -v $shell >/dev/null && { $shell -n "$folder/completion.$shell" || fail "$shell cannot read its completion"; }
-done
 bash -n <("$program" completion bash) || fail "bash cannot read its completion"
 
 # The manual page of the documents is what the program prints, and groff has nothing to say about it.

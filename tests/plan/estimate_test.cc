@@ -58,7 +58,7 @@ Program program_of(const Setting& setting, const PlanShape& shape) {
   input.dense_bytes = 2e6;
   input.stored = [&shape](std::size_t layer, std::size_t block, std::size_t linear) {
     const BlockShape& of = shape.layers[layer].blocks[block];
-    return Stored{1, 0.5 * static_cast<double>(of.rows[linear] * of.cols)};
+    return Stored{std::vector<StoredVariant>(1), 0.5 * static_cast<double>(of.rows[linear] * of.cols)};
   };
   return make_program(input);
 }

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "src/base/error.h"
+#include "src/plan/output_choice.h"
 #include "tests/plan/sample_model.h"
 
 namespace mpiquant {
@@ -21,17 +22,17 @@ class PlanTest : public testing::TestWithParam<Case> {
   Plan plan(std::size_t samples = 32) {
     recipe_.stages = GetParam().stages;
     recipe_.schedule = recipe_.stages > 1 ? Schedule::kStaged : Schedule::kSequential;
-    recipe_.formats = {"gptq", "dense"};
+    recipe_.outputs = parse_outputs("gptq,dense");
     std::vector<std::string> notes;
     outputs_ = resolve_outputs(recipe_, model_, sample_dtypes(model_), notes);
-    facts_.model = &model_;
+    facts_ = sample_facts(model_, outputs_.size());
     return make_plan({model_, recipe_, outputs_, facts_, std::vector<std::int64_t>(samples, 256), {GetParam().ranks, 2}});
   }
 
   ModelSpec model_ = sample_model(8);
   Recipe recipe_;
   std::vector<OutputSpec> outputs_;
-  RunFacts facts_;
+  std::vector<RunFacts> facts_;
 };
 
 TEST_P(PlanTest, EveryRowOfEveryLinearHasOneOwner) {
@@ -130,8 +131,7 @@ TEST(Plan, RefusesStagesThatDoNotDivideTheRanks) {
   recipe.stages = 2;
   std::vector<std::string> notes;
   const auto outputs = resolve_outputs(recipe, model, sample_dtypes(model), notes);
-  RunFacts facts;
-  facts.model = &model;
+  const std::vector<RunFacts> facts = sample_facts(model, 1);
   EXPECT_THROW(make_plan({model, recipe, outputs, facts, {256}, {3, 1}}), Error);
 }
 

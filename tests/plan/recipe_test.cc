@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "src/base/error.h"
-#include "src/plan/recipe.h"
+#include "src/plan/output_choice.h"
 #include "tests/plan/sample_model.h"
 
 namespace mpiquant {
@@ -90,13 +90,13 @@ TEST(Recipe, RaggedGroupsAreRefusedWithTheLargestThatFits) {
 TEST(Recipe, TheDenseContainerTakesRaggedGroups) {
   Recipe recipe;
   recipe.group_size = 100;
-  recipe.formats = {"dense"};
+  recipe.outputs = parse_outputs("dense");
   EXPECT_EQ(resolve(recipe, sample_model()).front().linears.front().codec.group_size, 100);
 }
 
 TEST(Recipe, BareGgufFollowsBitsAndSymmetry) {
   Recipe recipe;
-  recipe.formats = {"gguf"};
+  recipe.outputs = parse_outputs("gguf");
   EXPECT_EQ(resolve(recipe, sample_model()).front().gguf_type, "q4_0");
   recipe.symmetric = false;
   EXPECT_EQ(resolve(recipe, sample_model()).front().gguf_type, "q4_1");
@@ -116,7 +116,7 @@ TEST(Recipe, AQuantizedTiedHeadNeedsUntying) {
 
 TEST(Recipe, PropagationNamesAnOutput) {
   Recipe recipe;
-  recipe.formats = {"gptq", "dense"};
+  recipe.outputs = parse_outputs("gptq,dense");
   const auto outputs = resolve(recipe, sample_model());
   EXPECT_EQ(propagated_output(recipe, outputs), 0U);
   recipe.propagate = "dense";

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "src/base/error.h"
+#include "src/plan/output_choice.h"
 #include "src/plan/recipe_fields.h"
 #include "tests/plan/sample_model.h"
 
@@ -123,7 +124,7 @@ constexpr Wrong kWrong[] = {
     {"outputs", "[[gptq]]", "one value"},
     {"outputs", "[{codec: q4_0}]", "no container"},
     {"outputs", "[{container: gguf, codex: q4_0}]", "did you mean \"codec\""},
-    {"outputs", "[{container: gptq, rules: []}]", "rules of its own"},
+    {"outputs", "[{container: gptq, rules: {}}]", "rules is a list"},
     {"outputs", "[{container: gptq, container: gguf}]", "twice"},
     {"compute", "fp32", "did you mean \"f32\""},
     {"dense_dtype", "float64", "did you mean"},
@@ -271,9 +272,9 @@ TEST(RecipeYaml, WrongRulesAreRefused) {
 }
 
 TEST(RecipeYaml, OutputsAreNamesOrMappings) {
-  EXPECT_THAT(
-      parse("outputs: [gptq, {container: gguf, codec: q4_0}, \"dense:gptq\", {container: compressed-tensors}]\n").recipe.formats,
-      ElementsAre("gptq", "gguf:q4_0", "dense:gptq", "compressed-tensors"));
+  EXPECT_EQ(to_text(parse("outputs: [gptq, {container: gguf, codec: q4_0}, \"dense:gptq\", {container: compressed-tensors}]\n")
+                        .recipe.outputs),
+            "gptq,gguf:q4_0,dense:gptq,compressed-tensors");
 }
 
 TEST(RecipeYaml, ListsMayBeOneValue) {
@@ -319,7 +320,7 @@ TEST(BundledRecipes, ParseAndResolve) {
       std::vector<std::string> notes;
       const ModelSpec model = sample_model(2, tied);
       const auto outputs = resolve_outputs(choices.recipe, model, sample_dtypes(model), notes);
-      EXPECT_EQ(outputs.size(), choices.recipe.formats.size()) << name;
+      EXPECT_EQ(outputs.size(), choices.recipe.outputs.size()) << name;
       EXPECT_TRUE(notes.empty()) << name;
       propagated_output(choices.recipe, outputs);
     }

@@ -2,7 +2,9 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
+#include "io/container.h"
 #include "src/base/model_spec.h"
 
 namespace mpiquant {
@@ -51,6 +53,13 @@ inline std::map<std::string, DType> sample_dtypes(const ModelSpec& model) {
       for (const LinearSpec& linear : block.linears) dtypes[linear.weight()] = DType::kBF16;
   }
   return dtypes;
+}
+
+// The facts of a run with so many outputs that layouts need.
+inline std::vector<RunFacts> sample_facts(const ModelSpec& model, std::size_t outputs) {
+  RunFacts facts;
+  facts.model = &model;
+  return std::vector<RunFacts>(outputs, facts);
 }
 
 }  // namespace mpiquant

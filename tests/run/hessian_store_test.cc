@@ -39,7 +39,7 @@ TEST_F(KeptHessians, OfOriginalActivationsServeEveryRecipe) {
   other.recipe.bits = 3;
   other.recipe.group_size = 32;
   other.recipe.order = ActOrder::kDynamic;
-  other.recipe.formats = {"gptq", "dense"};
+  other.recipe.outputs = parse_outputs("gptq,dense");
   const std::string expected = run(other, 1);
   QuantizeRequest again = from(kept, "again");
   again.recipe = other.recipe;
@@ -58,6 +58,20 @@ TEST_F(KeptHessians, OfQuantizedActivationsServeTheSameRecipeOnly) {
   finer.recipe = kept.recipe;
   finer.recipe.group_size = 32;
   expect_refused(finer, "group_size");
+  // Other outputs beside the one whose weights they come from, not in its place.
+  QuantizeRequest more = from(kept, "more");
+  more.recipe = kept.recipe;
+  more.recipe.outputs = parse_outputs("gptq,gptq[bits=3,group_size=32,name=small],gguf:q4_0");
+  QuantizeRequest direct = more;
+  direct.hessians.clear();
+  direct.calibration = kept.calibration;
+  direct.output = (folder_ / "direct").string();
+  EXPECT_EQ(run(more, 2), run(direct, 1));
+  EXPECT_EQ(read_text_file(more.output + "/gptq/" + kManifestName), read_text_file(kept.output + "/" + kManifestName));
+  QuantizeRequest replaced = from(kept, "replaced");
+  replaced.recipe = kept.recipe;
+  replaced.recipe.outputs = parse_outputs("gptq[bits=3]");
+  expect_refused(replaced, "bits");
 }
 
 TEST_F(KeptHessians, AreRefusedWhereTheyDoNotBelong) {

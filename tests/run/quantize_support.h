@@ -12,6 +12,7 @@
 #include "src/base/error.h"
 #include "src/comm/staged_comm.h"
 #include "src/comm/thread_comm.h"
+#include "src/plan/output_choice.h"
 #include "src/run/quantize.h"
 #include "tests/kernels/guarded_backend.h"
 
@@ -84,7 +85,8 @@ class QuantizeTest : public testing::Test {
     for (const auto& entry : fs::recursive_directory_iterator(request.output))
       if (entry.path().filename() == kManifestName)
         sums += entry.path().lexically_relative(request.output).string() + "\n" + read_text_file(entry.path());
-    verify_manifest(request.recipe.formats.size() == 1 ? request.output : request.output + "/" + request.recipe.formats.front());
+    verify_manifest(request.recipe.outputs.size() == 1 ? request.output
+                                                       : request.output + "/" + request.recipe.outputs.front().folder());
     return sums;
   }
 

@@ -12,7 +12,7 @@ using Quantize = QuantizeTest;
 
 TEST_F(Quantize, BytesDoNotDependOnRanksOrThreads) {
   QuantizeRequest base = request("one");
-  base.recipe.formats = {"gptq", "dense"};
+  base.recipe.outputs = parse_outputs("gptq,dense");
   const std::string expected = run(base, 1);
   ASSERT_NE(expected.find("model.safetensors"), std::string::npos);
   for (const int ranks : {2, 3, 4, 8}) {
@@ -145,7 +145,7 @@ TEST_F(Quantize, WhatIsPropagatedMatters) {
 TEST_F(Quantize, AFormatHasTheSameBytesBesideAnother) {
   QuantizeRequest alone = request("alone");
   QuantizeRequest both = request("both");
-  both.recipe.formats = {"gptq", "dense"};
+  both.recipe.outputs = parse_outputs("gptq,dense");
   run(alone, 2);
   run(both, 2);
   EXPECT_EQ(read_text_file(alone.output + "/" + kManifestName), read_text_file(both.output + "/gptq/" + kManifestName));
@@ -175,13 +175,13 @@ TEST_F(Quantize, RoundToNearestByRowsGivesTheBytesOfWholeTensors) {
     rows.recipe.method = "rtn";
     rows.calibration = {};
     rows.force = true;
-    rows.recipe.formats = {format};
+    rows.recipe.outputs = parse_outputs(format);
     rows.recipe.propagate = "original";
     rows.recipe.symmetric = format != "gguf:q4_1";
     rows.recipe.bits = format == "gguf:q8_0" ? 8 : 4;
     QuantizeRequest whole = rows;
     whole.output = (folder_ / "whole").string();
-    whole.recipe.formats = {"gptq", format};
+    whole.recipe.outputs = parse_outputs("gptq," + format);
     run(whole, 2);
     std::string folder = format;
     std::replace(folder.begin(), folder.end(), ':', '-');
@@ -262,7 +262,7 @@ TEST_F(Quantize, AFailureLeavesNothingBehind) {
 
 TEST_F(Quantize, FourBitsStayCloseToTheOriginal) {
   QuantizeRequest dense = request("dense");
-  dense.recipe.formats = {"dense"};
+  dense.recipe.outputs = parse_outputs("dense");
   run(dense, 2);
   const ModelInput original = open_model(kModel);
   const ModelInput quantized = open_model(dense.output);

@@ -63,6 +63,25 @@ TEST_F(Restarted, GivesTheSameBytesAfterEveryLayerOnOtherRanks) {
   }
 }
 
+TEST_F(Restarted, AFamilyOfOutputsGoesOn) {
+  QuantizeRequest whole = request("whole");
+  whole.recipe.outputs = parse_outputs(
+      "gptq[bits=3,group_size=32,name=small],gptq[mse=true,lm_head=true,untie=true],gguf:q4_0[rule=*.o_proj:dense]");
+  const std::string expected = run(whole, 1);
+  for (const char* folder : {"small", "gptq", "gguf-q4_0"})
+    EXPECT_NE(expected.find(std::string(folder) + "/" + kManifestName), std::string::npos) << expected;
+  for (const double overhead : {kSnapshotAlways, kSnapshotNever}) {
+    QuantizeRequest pieces = whole;
+    pieces.output = (folder_ / fmt::format("pieces-{}", overhead > 0)).string();
+    pieces.work_dir = pieces.output + ".work";
+    pieces.commit.overhead = overhead;
+    ASSERT_FALSE(run_some(pieces, 2, 2));
+    ASSERT_FALSE(run_some(pieces, 1, 3));
+    EXPECT_EQ(run(pieces, 3), expected);
+    expect_clean(pieces);
+  }
+}
+
 TEST_F(Restarted, ForwardsNoCommittedLayerButTheReplay) {
   QuantizeRequest some = request("some");
   some.commit.overhead = kSnapshotNever;
@@ -139,7 +158,9 @@ TEST_F(Restarted, AChangedRecipeModelOrCalibrationIsRefusedByName) {
   };
   refused("bits", [](QuantizeRequest& r) { r.recipe.bits = 3; });
   refused("damp_percent", [](QuantizeRequest& r) { r.recipe.damp_percent = 0.02; });
-  refused("format", [](QuantizeRequest& r) { r.recipe.formats = {"gptq", "dense"}; });
+  for (const char* outputs : {"gptq,dense", "gptq[bits=3]", "gptq[mse=true]", "gptq[name=other]", "gptq[rule=*.o_proj:dense]",
+                              "gptq[max_shard_size=1GB]"})
+    refused("format", [&](QuantizeRequest& r) { r.recipe.outputs = parse_outputs(outputs); });
   refused("calibration tokens", [](QuantizeRequest& r) { r.calibration.samples[3][5] ^= 1; });
   // The refusals left the state as it was.
   QuantizeRequest whole = request("whole");
