@@ -92,7 +92,7 @@ MQ_HD inline StoredScale store_scale(DType dtype, float scale) {
   }
   const float below = stored > largest ? largest : stored;
   const float inside = below < -largest ? -largest : below;
-  const int lost = (stored == 0) & (scale != 0) ? -1 : 0;
+  const int lost = ((stored == 0) & (scale != 0)) ? -1 : 0;
   return {inside, inside != stored ? 1 : lost};
 }
 
