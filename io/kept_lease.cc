@@ -18,7 +18,7 @@ Lease take(const std::string& folder, bool force, std::chrono::milliseconds pati
         std::chrono::steady_clock::now() < deadline && (taken.other_is_here || taken.other.empty()), ExitCode::kUsage,
         "another job works on this output: {} (two would spoil each other's files; its lease is in {}) wait for it or, if it is "
         "dead, give --force",
-        taken.other, folder);
+        taken.other.empty() ? "one that has just begun" : taken.other, folder);
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
 }

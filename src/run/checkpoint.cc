@@ -145,7 +145,7 @@ Checkpoint::State Checkpoint::state() const {
     if (const auto layer = layer_of(name, "layer", "\\.json")) {
       read_json(path(name), [&](const Json& json) {
         state.layers[*layer] = records_of(json.at("records"));
-        state.sums[*layer] = texts_of(json.at("sums"));
+        if (json.contains("sums")) state.sums[*layer] = texts_of(json.at("sums"));
         for (auto& [module, file] : texts_of(json.at("codes"))) {
           if (path_kind(path(file)) == PathKind::kFile) {
             state.codes[module] = file;
