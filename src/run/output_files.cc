@@ -6,7 +6,7 @@ namespace mpiquant {
 
 OutputFiles::OutputFiles(const Plan& plan, const std::vector<OutputSpec>& outputs, const ModelSpec& model,
                          std::vector<std::filesystem::path> folders, int rank)
-    : plan_(plan), outputs_(outputs), model_(model), folders_(std::move(folders)), sums_(plan, outputs, model, folders_, rank) {
+    : plan_(plan), outputs_(outputs), model_(model), folders_(std::move(folders)), sums_(plan, model, folders_, rank) {
   for (std::size_t o = 0; o < plan_.files.size(); ++o)
     for (std::size_t f = 0; f < plan_.files[o].size(); ++f)
       for (std::size_t t = 0; t < plan_.files[o][f].tensors.size(); ++t) {

@@ -1,13 +1,14 @@
 #include "src/run/running_sums.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "src/comm/grid.h"
 
 namespace mpiquant {
 
-RunningSums::RunningSums(const Plan& plan, const std::vector<OutputSpec>& outputs, const ModelSpec& model,
-                         const std::vector<std::filesystem::path>& folders, int rank) {
+RunningSums::RunningSums(const Plan& plan, const ModelSpec& model, const std::vector<std::filesystem::path>& folders, int rank) {
   const auto layers = static_cast<std::int64_t>(model.layers.size());
   for (std::int64_t layer = 0; layer < layers; ++layer)
     for (const BlockSpec& block : model.layers[static_cast<std::size_t>(layer)].blocks)
@@ -25,7 +26,7 @@ RunningSums::RunningSums(const Plan& plan, const std::vector<OutputSpec>& output
       const auto least = std::min_element(begin, begin + plan.replicas);
       *least += file.bytes;
       if (least - load.begin() == rank)
-        mine_.push_back({o, &file, FileSum(outputs[o].label + "/" + file.path, folders[o] / file.path, file.bytes)});
+        mine_.push_back({o, &file, FileSum(fmt::format("{}/{}", o, file.path), folders[o] / file.path, file.bytes)});
     }
 }
 

@@ -20,8 +20,7 @@ namespace mpiquant {
 class RunningSums {
  public:
   // folders: the directory of each output. rank: of the job.
-  RunningSums(const Plan& plan, const std::vector<OutputSpec>& outputs, const ModelSpec& model,
-              const std::vector<std::filesystem::path>& folders, int rank);
+  RunningSums(const Plan& plan, const ModelSpec& model, const std::vector<std::filesystem::path>& folders, int rank);
 
   // Goes on from what a checkpoint holds; a state that is damaged counts for nothing.
   void resume(const Checkpoint::State& state);
