@@ -73,7 +73,7 @@ CommandPage quantize_page() {
       {"4-bit GPTQ on four ranks, as a GPTQ repository and a GGUF file",
        "mpirun -n 4 mpiquant quantize MODEL --bits 4 --group-size 128 \\\n--calibration text.txt --format gptq,gguf:q4_0 "
        "--output OUT"},
-      {"two widths of GPTQ and a GGUF file from one calibration, in OUT/gptq, OUT/small and OUT/gguf-q4_0",
+      {"two widths of GPTQ and a GGUF file from one calibration",
        "mpiquant quantize MODEL --calibration text.txt --output OUT \\\n--format "
        "'gptq,gptq[bits=3,group_size=64,name=small],gguf:q4_0'"},
       {"a recipe that comes with the program, with one change",
