@@ -48,14 +48,16 @@ def check_whole(output):
         subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=output / name, check=True)
 
 
-def rank_processes(program):
-    """Process id of each rank, by rank."""
+def rank_processes(program, output):
+    """Process id of each rank of the run with this output, by rank."""
     found = {}
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             if (entry / "exe").resolve() != pathlib.Path(program).resolve():
+                continue
+            if str(output).encode() not in (entry / "cmdline").read_bytes().split(b"\0"):
                 continue
             environment = (entry / "environ").read_bytes().split(b"\0")
         except OSError:
@@ -83,7 +85,7 @@ def start_and_kill(program, ranks, output, phase, occurrence, delay, log):
         seen += last == phase
         if not killed and last == phase and seen == occurrence:
             time.sleep(delay)
-            process = rank_processes(program).get(victim)
+            process = rank_processes(program, output).get(victim)
             if process:
                 try:
                     os.kill(process, signal.SIGKILL)

@@ -130,7 +130,8 @@ TEST(ComputeTypes, AreNamedInTheIdentity) {
 TEST(ComputeTypes, HaveNames) {
   EXPECT_EQ(compute_type("bf16"), ComputeType::kBF16);
   EXPECT_EQ(compute_type("f32"), ComputeType::kF32);
-  EXPECT_EQ(compute_type("f16"), std::nullopt);
+  EXPECT_EQ(compute_type("f16"), ComputeType::kF16);
+  EXPECT_EQ(compute_type("f64"), std::nullopt);
 }
 
 TEST(BufferPool, HandsOutWhatCameBack) {
