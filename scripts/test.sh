@@ -25,7 +25,8 @@ if [ $conformance = yes ]; then
   part "conformance tests"
   # What the readers cache (compiled extensions, configurations) stays in the clone.
   mkdir -p .venv/cache
+  # Two files of tests at a time, each on one thread: more would not fit the memory of a small machine.
   env XDG_CACHE_HOME="$PWD/.venv/cache" HF_HOME="$PWD/.venv/cache/huggingface" TORCH_EXTENSIONS_DIR="$PWD/.venv/cache/torch" \
-    .venv/bin/python -m pytest -q tests/conformance
+    OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/conformance
 fi
 part "all tests passed"

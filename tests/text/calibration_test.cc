@@ -157,7 +157,7 @@ TEST(CalibrationIds, Errors) {
                                                                                     {"[[2048]]", "2048"},
                                                                                     {"[[4294967297]]", "4294967297"},
                                                                                     {"[[\"a\"]]", "token id"}})
-    EXPECT_THAT(message_of(ExitCode::kInput, [&] { ids_of(json); }), HasSubstr(named)) << json;
+    EXPECT_THAT(message_of(ExitCode::kInput, [&, json = json] { ids_of(json); }), HasSubstr(named)) << json;
   EXPECT_THAT(message_of(ExitCode::kInput, [&] { ids_of("[[1, 2, 3]]", {2048, 2}); }), HasSubstr("context 2"));
 }
 

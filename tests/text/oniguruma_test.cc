@@ -72,7 +72,7 @@ TEST(Oniguruma, WhatHasNoExactCounterpartIsRefused) {
                                                                                        {"[ab", "unfinished"},
                                                                                        {"a)", "unmatched"},
                                                                                        {"a\\", "escape"}}) {
-    EXPECT_THAT(message_of(ExitCode::kInput, [&] { Regex regex(pattern); }), HasSubstr(named)) << pattern;
+    EXPECT_THAT(message_of(ExitCode::kInput, [&, pattern = pattern] { Regex regex(pattern); }), HasSubstr(named)) << pattern;
   }
 }
 
