@@ -10,6 +10,7 @@
 #include "io/file.h"
 #include "src/base/error.h"
 #include "src/base/json.h"
+#include "src/base/token_id.h"
 
 namespace mpiquant {
 namespace {
@@ -47,7 +48,7 @@ std::string content_of(const KeyedJson& config, const std::string& key) {
 std::optional<std::int64_t> id_of_content(const KeyedJson& tokenizer, const KeyedJson& config, const std::string& content) {
   if (tokenizer.is_object())
     for (const KeyedJson& token : tokenizer.value("added_tokens", KeyedJson::array()))
-      if (token.value("content", "") == content && token.contains("id")) return token["id"].get<std::int64_t>();
+      if (token.value("content", "") == content && token.contains("id")) return token_id(token["id"]);
   const KeyedJson decoder = config.value("added_tokens_decoder", KeyedJson::object());
   for (const auto& [id, token] : decoder.items())
     if (token.value("content", "") == content) return std::stoll(id);

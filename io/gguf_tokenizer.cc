@@ -10,6 +10,7 @@
 #include "io/gguf_pretokenizer.h"
 #include "src/base/error.h"
 #include "src/base/json.h"
+#include "src/base/token_id.h"
 
 namespace mpiquant {
 namespace {
@@ -103,14 +104,12 @@ std::vector<std::pair<std::string, std::string>> merges_of(const KeyedJson& mode
 
 void add_added_tokens(const KeyedJson& json, Vocabulary& vocabulary) {
   for (const KeyedJson& token : json.value("added_tokens", KeyedJson::array()))
-    vocabulary.set_added(token.at("id").get<std::int64_t>(), token.at("content").get<std::string>(),
-                         token.value("special", false));
+    vocabulary.set_added(token_id(token.at("id")), token.at("content").get<std::string>(), token.value("special", false));
 }
 
 void fill_byte_level(const KeyedJson& json, Vocabulary& vocabulary, GgufTokenizer& result) {
   const KeyedJson& model = json.at("model");
-  for (const auto& [token, id] : model.at("vocab").items())
-    vocabulary.set(id.get<std::int64_t>(), token, GgufTokenizer::kNormal, 0);
+  for (const auto& [token, id] : model.at("vocab").items()) vocabulary.set(token_id(id), token, GgufTokenizer::kNormal, 0);
   add_added_tokens(json, vocabulary);
   for (auto& [left, right] : merges_of(model)) {
     replace_all(left, " ", "\u0120");
@@ -134,8 +133,8 @@ void fill_sentencepiece_json(const KeyedJson& json, Vocabulary& vocabulary) {
     const auto type = token == unknown && !unknown.empty() ? GgufTokenizer::kUnknown
                       : byte                               ? GgufTokenizer::kByte
                                                            : GgufTokenizer::kNormal;
-    const float other = byte || type == GgufTokenizer::kUnknown ? 0.0F : -merged - static_cast<float>(id.get<std::int64_t>());
-    vocabulary.set(id.get<std::int64_t>(), token, type, score != scores.end() ? score->second : other);
+    const float other = byte || type == GgufTokenizer::kUnknown ? 0.0F : -merged - static_cast<float>(token_id(id));
+    vocabulary.set(token_id(id), token, type, score != scores.end() ? score->second : other);
   }
   add_added_tokens(json, vocabulary);
 }
@@ -164,7 +163,7 @@ void fill_sentencepiece_model(const fs::path& path, std::int64_t rows, Vocabular
 void add_configured_tokens(const fs::path& dir, Vocabulary& vocabulary) {
   if (fs::is_regular_file(dir / "added_tokens.json")) {
     const KeyedJson added = parse_json_by_key(read_text_file(dir / "added_tokens.json"), "added_tokens.json");
-    for (const auto& [token, id] : added.items()) vocabulary.set_added(id.get<std::int64_t>(), token, false);
+    for (const auto& [token, id] : added.items()) vocabulary.set_added(token_id(id), token, false);
   }
   if (!fs::is_regular_file(dir / "tokenizer_config.json")) return;
   const KeyedJson config = parse_json_by_key(read_text_file(dir / "tokenizer_config.json"), "tokenizer_config.json");

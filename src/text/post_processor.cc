@@ -3,6 +3,7 @@
 #include <string>
 
 #include "src/base/error.h"
+#include "src/base/token_id.h"
 
 namespace mpiquant {
 
@@ -19,7 +20,7 @@ PostProcessor read_template(const Json& description) {
     }
     const auto name = item.at("SpecialToken").at("id").get<std::string>();
     auto& target = sequences == 0 ? result.prefix : result.suffix;
-    for (const Json& id : description.at("special_tokens").at(name).at("ids")) target.push_back(id.get<std::int32_t>());
+    for (const Json& id : description.at("special_tokens").at(name).at("ids")) target.push_back(token_id(id));
   }
   check(sequences == 1, ExitCode::kInput, "the tokenizer's template for one sequence holds it {} times (once is supported)",
         sequences);
@@ -34,7 +35,7 @@ PostProcessor read_post_processor(const Json& description) {
   if (type == "ByteLevel") return {};  // trims offsets only
   if (type == "TemplateProcessing") return read_template(description);
   if (type == "BertProcessing" || type == "RobertaProcessing")
-    return {{description.at("cls").at(1).get<std::int32_t>()}, {description.at("sep").at(1).get<std::int32_t>()}};
+    return {{token_id(description.at("cls").at(1))}, {token_id(description.at("sep").at(1))}};
   check(type == "Sequence", ExitCode::kInput,
         "the tokenizer has a post-processor of the unknown type \"{}\" (its token ids cannot be reproduced)", type);
   PostProcessor result;

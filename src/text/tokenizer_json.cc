@@ -7,6 +7,7 @@
 #include "src/base/error.h"
 #include "src/base/hash.h"
 #include "src/base/log.h"
+#include "src/base/token_id.h"
 #include "src/text/added_tokens.h"
 #include "src/text/bpe.h"
 #include "src/text/normalizer.h"
@@ -135,7 +136,7 @@ std::vector<AddedToken> read_added_tokens(const Json& root, const PieceIds& voca
     const auto known = vocab.find(token.content);
     const auto repeated = seen.find(token.content);
     token.id = known != vocab.end() ? known->second : repeated != seen.end() ? repeated->second : next++;
-    const auto written = entry.at("id").get<std::int64_t>();
+    const std::int32_t written = token_id(entry.at("id"));
     if (token.id != written)
       warn_line("added token \"{}\" has the id {} in tokenizer.json, Hugging Face tokenizers gives it {}: that one is used",
                 token.content, written, token.id);

@@ -8,6 +8,7 @@
 #include "io/file.h"
 #include "src/base/error.h"
 #include "src/base/hash.h"
+#include "src/base/token_id.h"
 #include "src/text/added_tokens.h"
 #include "src/text/special_tokens.h"
 #include "src/text/spm_model.h"
@@ -74,7 +75,7 @@ std::vector<AddedToken> read_added_tokens(const std::filesystem::path& dir, cons
   const std::filesystem::path plain = dir / "added_tokens.json";
   if (std::filesystem::exists(plain)) {
     const Json listed = parse_json(read_text_file(plain.string()), plain.string());
-    for (const auto& [content, id] : listed.items()) add({.id = id.get<std::int32_t>(), .content = content});
+    for (const auto& [content, id] : listed.items()) add({.id = token_id(id), .content = content});
   }
   const std::filesystem::path config_path = dir / "tokenizer_config.json";
   if (!std::filesystem::exists(config_path)) return tokens;
