@@ -247,6 +247,7 @@ class Forecaster {
       in.resident = in_.samples > 0 && stages_ > 1 && !propagates();
       in.head = has_head() && stage + 1 == stages;
       in.accelerated = in_.machine.accelerated;
+      in.rounds = in_.samples > 0 && !in.accelerated && in_.recipe.compute != ComputeType::kF32;
       summary.memory.push_back(peak_memory(in));
     }
   }

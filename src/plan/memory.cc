@@ -17,6 +17,8 @@ constexpr std::int64_t kProgramBytes = 36 * kMiB;
 constexpr std::int64_t kCalibrationBytes = 12 * kMiB;
 constexpr std::int64_t kTokenBytes = 256;  // of a word of the vocabulary: what reading a tokenizer leaves in the heap
 constexpr std::int64_t kThreadBytes = 2 * kMiB;
+constexpr std::int64_t kOneDnnBytes = 16 * kMiB;  // its code, and the kernels it makes
+constexpr std::int64_t kChunkTokens = 1024;       // of a product
 
 std::int64_t share_of(std::int64_t experts, int replicas) { return (experts + replicas - 1) / replicas; }
 
@@ -25,6 +27,7 @@ class Peak {
   explicit Peak(const MemoryInput& input) : in_(input), threads_(input.accelerated ? 1 : input.threads) {
     base_.program = kProgramBytes + in_.threads * kThreadBytes;
     if (in_.all_tokens > 0) base_.program += kCalibrationBytes + kTokenBytes * in_.shape.vocab;
+    if (in_.rounds) base_.program += kOneDnnBytes + in_.threads * rounded_bytes();
     const std::int64_t copies = in_.true_sequential ? 1 : 2;
     base_.hidden = kFloat * in_.tokens * in_.shape.hidden * copies;
   }
@@ -52,6 +55,16 @@ class Peak {
     for (const BlockShape& block : layer.blocks)
       count += block.weights() / block.experts * (block.routed() ? share_of(block.experts, in_.replicas) : 1);
     return count * (in_.accelerated ? kHalf : kFloat);
+  }
+
+  // Operands of a product: a linear's weights and a chunk of inputs, or a unit's inputs for the Hessian.
+  std::int64_t rounded_bytes() const {
+    std::int64_t most = 0;
+    for (std::size_t l = in_.first; l < in_.last; ++l)
+      for (const BlockShape& block : in_.shape.layers[l].blocks)
+        most = std::max(
+            most, block.cols * std::max(std::ranges::max(block.rows) + std::min(in_.unit_tokens, kChunkTokens), in_.unit_tokens));
+    return kHalf * most;
   }
 
   // Hidden states on their way into the checkpoint, while the buffers of the layer's inputs wait to be used again.

@@ -78,6 +78,7 @@ class Ledger {
     in.threads = input_.topology.threads;
     in.true_sequential = input_.recipe.true_sequential;
     in.resident = !plan_.units.empty() && plan_.stages > 1 && !propagated_output(input_.recipe, input_.outputs);
+    in.rounds = in.all_tokens > 0 && input_.recipe.compute != ComputeType::kF32;
     in.head = plan_.head && stage + 1 == plan_.stages;
     RankCost& of = costs_[static_cast<std::size_t>(rank)];
     of.tokens = in.tokens * (last - first);

@@ -68,6 +68,20 @@ TEST(Memory, ResidentLayersAreCounted) {
   EXPECT_GT(peak_memory(input).total(), streamed.total());
 }
 
+TEST(Memory, RoundedOperandsAreCountedForEachThread) {
+  const PlanShape shape = shape_of(sample_model(8));
+  MemoryInput input{.shape = shape, .first = 0, .last = 4, .tokens = 4096, .all_tokens = 4096, .unit_tokens = 512};
+  const auto added = [&](int threads) {
+    input.threads = threads;
+    input.rounds = false;
+    const std::int64_t before = peak_memory(input).program;
+    input.rounds = true;
+    return peak_memory(input).program - before;
+  };
+  EXPECT_GT(added(2), added(1));
+  EXPECT_EQ(added(3) - added(2), added(2) - added(1));
+}
+
 // By hand, for a layer of Llama-3-8B and 128 samples of 2048 tokens in units of two, in values of 4 bytes: states 262144 * 4096,
 // the inputs of `down` 262144 * 14336, weights 218 million.
 TEST(DeviceMemory, OfALlamaLayerIsWhatItsBuffersTake) {
