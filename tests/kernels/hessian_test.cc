@@ -65,6 +65,7 @@ TEST(HessianAdd, OfRoundedActivationsIsThatOfBfloat16) {
     try {
       sum = add(units, 30, 1, false, ComputeType::kBF16);
     } catch (const Error& error) {
+      if (error.code() != ExitCode::kUsage) throw;  // only a processor that cannot is a reason
       GTEST_SKIP() << error.what();
     }
     const std::vector<std::int64_t> exact = add(rounded, 30, 1);

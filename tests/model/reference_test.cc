@@ -173,7 +173,7 @@ INSTANTIATE_TEST_SUITE_P(Models, ForwardMistral, testing::Values("tiny-mistral")
 class ThirdParty : public testing::TestWithParam<const char*> {};
 TEST_P(ThirdParty, LoadsAndRuns) {
   const std::string folder = fixture_path(std::string("models/") + GetParam());
-  if (folder.empty()) GTEST_SKIP() << "fixture absent";
+  if (folder.empty()) GTEST_SKIP() << "third-party fixtures are absent";
   const SafetensorsSource source(folder);
   const ModelSpec spec = read_model(folder, source);
   EXPECT_TRUE(spec.tied);

@@ -31,6 +31,7 @@ TEST_F(Quantize, BytesDoNotDependOnRanksOrThreadsInBf16) {
   try {
     make_cpu_backend(1, base.recipe.compute);
   } catch (const Error& error) {
+    if (error.code() != ExitCode::kUsage) throw;  // only a processor that cannot is a reason
     GTEST_SKIP() << error.what();
   }
   const std::string expected = run(base, 1);
