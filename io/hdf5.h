@@ -10,8 +10,8 @@
 
 namespace mpiquant {
 
-// State files (token stores, Hessians, hidden states) over the HDF5 C library. The serial library is not thread-safe: one thread
-// of a process at a time may use any of this. Datasets are chunked with fletcher32 sums and carry no times, so that equal content
+// State files (token stores, Hessians, hidden states) over the HDF5 C library. Any threads may
+// use this, not two of them the same object; calls into the library, which is not thread-safe, take turns. Datasets are chunked with fletcher32 sums and carry no times, so that equal content
 // gives equal files; file locking is off, since network file systems lack it. The first extent of a dataset counts its rows.
 
 enum class Hdf5Type : std::uint8_t { kU8, kU16, kI32, kI64, kF32 };
@@ -45,17 +45,18 @@ class Hdf5Writer {
   void write_rows(const std::string& name, std::int64_t row_begin, std::span<const T> values) {
     write_bytes(name, Hdf5TypeOf<T>::value, row_begin, std::as_bytes(values));
   }
-  // Makes a dataset and writes all of it.
+  // Makes a dataset and writes all of it, so that nothing of it stays in memory.
   template <typename T>
   void write(const std::string& name, const Shape& shape, std::span<const T> values) {
     create(name, Hdf5TypeOf<T>::value, shape);
     write_rows(name, 0, values);
+    end_dataset(name);
   }
   // A text of the file, at most 60,000 bytes.
   void attribute(const std::string& name, const std::string& text);
   // Ends the writing; nothing may be written afterwards. The file is not durable yet.
   void close();
-  // After close(): syncs and renames. Uses no HDF5, so that any thread may do it.
+  // After close(): syncs and renames.
   void publish();
   // Both.
   void commit() {
@@ -66,6 +67,7 @@ class Hdf5Writer {
  private:
   struct State;
   void write_bytes(const std::string& name, Hdf5Type type, std::int64_t row_begin, std::span<const std::byte> values);
+  void end_dataset(const std::string& name);
 
   std::unique_ptr<State> state_;
 };

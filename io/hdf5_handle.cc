@@ -3,6 +3,16 @@
 #include <vector>
 
 namespace mpiquant::hdf5 {
+namespace {
+
+std::mutex& library() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+}  // namespace
+
+Turn::Turn() : lock_(library()) {}
 
 std::string error_text() {
   std::string text;

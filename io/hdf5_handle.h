@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -11,6 +12,15 @@
 #include "src/base/error.h"
 
 namespace mpiquant::hdf5 {
+
+// HDF5 without thread safety, which is how most machines have it: held for the time of every call into the library.
+class Turn {
+ public:
+  Turn();
+
+ private:
+  std::lock_guard<std::mutex> lock_;
+};
 
 // An HDF5 object with its one owner.
 class Handle {

@@ -48,15 +48,21 @@ struct Hdf5Reader::State {
 
 Hdf5Reader::Hdf5Reader(const std::string& path) {
   check(path_kind(path) == PathKind::kFile, kCode, "{} does not exist (an HDF5 file is read) check the path", path);
+  const hdf5::Turn turn;
   const hdf5::Handle access = hdf5::access_properties();
   hdf5::Handle file(hdf5::checked(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), kCode, "read", path), H5Fclose);
   state_ = std::make_unique<State>(State{path, std::move(file)});
 }
 
 Hdf5Reader::Hdf5Reader(Hdf5Reader&&) noexcept = default;
-Hdf5Reader::~Hdf5Reader() = default;
+Hdf5Reader::~Hdf5Reader() {
+  if (state_ == nullptr) return;
+  const hdf5::Turn turn;
+  state_.reset();
+}
 
 bool Hdf5Reader::has(const std::string& name) const {
+  const hdf5::Turn turn;
   // H5Lexists answers for the last component only; each folder before it must exist too.
   for (std::size_t end = name.find('/', 1);; end = name.find('/', end + 1)) {
     const htri_t there = H5Lexists(state_->file, name.substr(0, end).c_str(), H5P_DEFAULT);
@@ -65,11 +71,18 @@ bool Hdf5Reader::has(const std::string& name) const {
   }
 }
 
-Hdf5Type Hdf5Reader::type(const std::string& name) const { return state_->type(state_->open(name), name); }
+Hdf5Type Hdf5Reader::type(const std::string& name) const {
+  const hdf5::Turn turn;
+  return state_->type(state_->open(name), name);
+}
 
-Shape Hdf5Reader::shape(const std::string& name) const { return state_->shape(state_->open(name)); }
+Shape Hdf5Reader::shape(const std::string& name) const {
+  const hdf5::Turn turn;
+  return state_->shape(state_->open(name));
+}
 
 std::size_t Hdf5Reader::checked_count(const std::string& name) const {
+  const hdf5::Turn turn;
   const hdf5::Handle dataset = state_->open(name);
   const auto count = static_cast<std::uint64_t>(element_count(state_->shape(dataset)));
   const std::uint64_t stored = H5Dget_storage_size(dataset);
@@ -79,6 +92,7 @@ std::size_t Hdf5Reader::checked_count(const std::string& name) const {
 }
 
 void Hdf5Reader::read_bytes(const std::string& name, Hdf5Type type, std::int64_t row_begin, std::span<std::byte> out) const {
+  const hdf5::Turn turn;
   const std::string& path = state_->path;
   const hdf5::Handle dataset = state_->open(name);
   check(state_->type(dataset, name) == type, kCode,
@@ -99,10 +113,12 @@ void Hdf5Reader::read_bytes(const std::string& name, Hdf5Type type, std::int64_t
 }
 
 bool Hdf5Reader::has_attribute(const std::string& name) const {
+  const hdf5::Turn turn;
   return hdf5::checked(H5Aexists(state_->file, name.c_str()), kCode, "read", state_->path) > 0;
 }
 
 std::string Hdf5Reader::attribute(const std::string& name) const {
+  const hdf5::Turn turn;
   const std::string& path = state_->path;
   const hid_t opened = H5Aopen(state_->file, name.c_str(), H5P_DEFAULT);
   const hdf5::Handle attribute(hdf5::checked(opened, kCode, fmt::format("find the attribute {} in", name).c_str(), path),

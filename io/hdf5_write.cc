@@ -20,7 +20,8 @@ std::vector<hsize_t> chunk_extents(const Shape& shape, std::size_t element_bytes
   std::vector<hsize_t> chunk(shape.size());
   std::int64_t room = kChunkBytes / static_cast<std::int64_t>(element_bytes);
   for (std::size_t i = shape.size(); i-- > 0;) {
-    const std::int64_t extent = std::min(shape[i], room);
+    const std::int64_t pieces = (shape[i] + room - 1) / room;  // of about the same size, since the last is stored whole
+    const std::int64_t extent = (shape[i] + pieces - 1) / pieces;
     chunk[i] = static_cast<hsize_t>(extent);
     room = std::max<std::int64_t>(1, room / extent);
   }
@@ -44,6 +45,7 @@ struct Hdf5Writer::State {
 };
 
 Hdf5Writer::Hdf5Writer(const std::string& path) : state_(std::make_unique<State>()) {
+  const hdf5::Turn turn;
   state_->path = path;
   state_->partial = path + ".partial";
   const hdf5::Handle access = hdf5::access_properties();
@@ -55,6 +57,7 @@ Hdf5Writer::Hdf5Writer(Hdf5Writer&&) noexcept = default;
 
 Hdf5Writer::~Hdf5Writer() {
   if (state_ == nullptr || state_->committed) return;
+  const hdf5::Turn turn;
   state_->datasets.clear();
   state_->file.reset();
   std::error_code ignored;  // the next writer of this path empties what stays
@@ -62,6 +65,7 @@ Hdf5Writer::~Hdf5Writer() {
 }
 
 void Hdf5Writer::create(const std::string& name, Hdf5Type type, const Shape& shape) {
+  const hdf5::Turn turn;
   const std::string& path = state_->partial;
   expect(state_->file.has_value() && !state_->datasets.contains(name) && !shape.empty(), "dataset {} of {} cannot be made", name,
          path);
@@ -83,6 +87,7 @@ void Hdf5Writer::create(const std::string& name, Hdf5Type type, const Shape& sha
 }
 
 void Hdf5Writer::write_bytes(const std::string& name, Hdf5Type type, std::int64_t row_begin, std::span<const std::byte> values) {
+  const hdf5::Turn turn;
   const std::string& path = state_->partial;
   const auto found = state_->datasets.find(name);
   expect(found != state_->datasets.end() && found->second.type == type, "dataset {} of {} was not made with this type", name,
@@ -105,6 +110,7 @@ void Hdf5Writer::write_bytes(const std::string& name, Hdf5Type type, std::int64_
 }
 
 void Hdf5Writer::attribute(const std::string& name, const std::string& text) {
+  const hdf5::Turn turn;
   const std::string& path = state_->partial;
   expect(state_->file.has_value() && text.size() <= kMaxAttributeBytes, "attribute {} of {} with {} bytes cannot be written",
          name, path, text.size());
@@ -117,7 +123,16 @@ void Hdf5Writer::attribute(const std::string& name, const std::string& text) {
   hdf5::checked(H5Awrite(attribute, type, text.c_str()), kCode, "write", path);
 }
 
+void Hdf5Writer::end_dataset(const std::string& name) {
+  const hdf5::Turn turn;
+  const auto found = state_->datasets.find(name);
+  expect(found != state_->datasets.end(), "dataset {} of {} was not made", name, state_->partial);
+  hdf5::checked(found->second.handle.close(), kCode, "write", state_->partial);
+  state_->datasets.erase(found);
+}
+
 void Hdf5Writer::close() {
+  const hdf5::Turn turn;
   expect(state_->file.has_value(), "{} is closed twice", state_->path);
   for (auto& [name, dataset] : state_->datasets) hdf5::checked(dataset.handle.close(), kCode, "write", state_->partial);
   state_->datasets.clear();

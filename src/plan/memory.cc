@@ -13,7 +13,7 @@ constexpr std::int64_t kMiB = 1 << 20;
 constexpr std::int64_t kFactorTile = 128;
 // Resident without any model: program, MPI, HDF5 and BLAS code, tokenizer; and per thread its stack and BLAS packing area.
 constexpr std::int64_t kProgramBytes = 36 * kMiB;
-// The same that calibration adds: text and tokens, HDF5's caches, small buffers that are kept for later.
+// The same that calibration adds: text and tokens, HDF5's caches, small buffers.
 constexpr std::int64_t kCalibrationBytes = 12 * kMiB;
 constexpr std::int64_t kTokenBytes = 256;  // of a word of the vocabulary: what reading a tokenizer leaves in the heap
 constexpr std::int64_t kThreadBytes = 2 * kMiB;
@@ -25,31 +25,36 @@ std::int64_t share_of(std::int64_t experts, int replicas) { return (experts + re
 class Peak {
  public:
   explicit Peak(const MemoryInput& input) : in_(input), threads_(input.accelerated ? 1 : input.threads) {
-    base_.program = kProgramBytes + in_.threads * kThreadBytes;
-    if (in_.all_tokens > 0) base_.program += kCalibrationBytes + kTokenBytes * in_.shape.vocab;
+    base_.program = kProgramBytes + in_.threads * kThreadBytes + kTokenBytes * in_.shape.vocab;
+    if (in_.all_tokens > 0) base_.program += kCalibrationBytes;
     if (in_.rounds) base_.program += kOneDnnBytes + in_.threads * rounded_bytes();
     const std::int64_t copies = in_.true_sequential ? 1 : 2;
     base_.hidden = kFloat * in_.tokens * in_.shape.hidden * copies;
+    pooled_ = most_pooled();
   }
 
   MemoryUse find() {
+    for_blocks([&](const BlockShape& block) { visit(block); });
+    return most_;
+  }
+
+ private:
+  // Sets the weights that are there while each block is at work.
+  template <typename Body>
+  void for_blocks(const Body& body) {
     std::int64_t resident = 0;
     for (std::size_t l = in_.first; in_.resident && l < in_.last; ++l) resident += weight_bytes(in_.shape.layers[l]);
     for (std::size_t l = in_.first; l < in_.last; ++l) {
       const LayerShape& layer = in_.shape.layers[l];
       base_.weights = in_.resident ? resident : weight_bytes(layer);
-      for (const BlockShape& block : layer.blocks) visit(block);
-      snapshot(layer);
+      for (const BlockShape& block : layer.blocks) body(block);
     }
-    if (in_.head) {
-      const BlockShape head{"head", in_.shape.hidden, {in_.shape.vocab}};
-      base_.weights = head.weights() * (in_.accelerated ? kHalf : kFloat);
-      visit(head);
-    }
-    return most_;
+    if (!in_.head) return;
+    const BlockShape head{"head", in_.shape.hidden, {in_.shape.vocab}};
+    base_.weights = head.weights() * (in_.accelerated ? kHalf : kFloat);
+    body(head);
   }
 
- private:
   std::int64_t weight_bytes(const LayerShape& layer) const {
     std::int64_t count = 0;
     for (const BlockShape& block : layer.blocks)
@@ -67,17 +72,31 @@ class Peak {
     return kHalf * most;
   }
 
-  // Hidden states on their way into the checkpoint, while the buffers of the layer's inputs wait to be used again.
-  void snapshot(const LayerShape& layer) {
-    std::int64_t widest = 0;
-    for (const BlockShape& block : layer.blocks) widest = std::max(widest, block.cols * block.chosen);
-    MemoryUse use = base_;
-    use.hidden += kFloat * in_.tokens * in_.shape.hidden;
-    use.inputs = kFloat * in_.tokens * widest;
-    consider(use);
+  std::int64_t input_bytes(const BlockShape& block) const {
+    // Tokens travel to the experts they chose, so that each is there several times.
+    return kFloat * in_.tokens * block.cols * block.chosen;
+  }
+  // What the units on the threads need beside their inputs, to pass a block.
+  std::int64_t passing_bytes(const BlockShape& block) const {
+    const std::int64_t together = block.routed() ? in_.all_tokens * block.chosen / block.experts : in_.unit_tokens;
+    return kFloat * threads_ * together * (block.out() + block.cols);
   }
 
-  void consider(const MemoryUse& use) {
+  // Most that buffers of the backend take at a time. On the CPU they are kept for later, whatever less is needed then.
+  std::int64_t most_pooled() {
+    std::int64_t most = 0;
+    if (in_.accelerated || in_.all_tokens == 0) return most;
+    for_blocks([&](const BlockShape& block) {
+      const std::int64_t beside = std::max(passing_bytes(block), triangle(block.cols) * kSum);
+      most = std::max(most, base_.weights + base_.hidden + input_bytes(block) + beside);
+    });
+    return most;
+  }
+
+  // sum: of the Hessian, as far as it is a buffer of the backend.
+  void consider(MemoryUse use, std::int64_t sum = 0) {
+    use.hidden += std::max<std::int64_t>(0, pooled_ - use.weights - use.hidden - use.inputs - sum);
+    if (in_.all_tokens > 0 && !in_.accelerated) use.hidden += kFloat * in_.tokens * in_.shape.hidden;  // on its way to the checkpoint
     if (use.total() > most_.total()) most_ = use;
   }
 
@@ -94,30 +113,30 @@ class Peak {
       converting.buffers = codes;
       return consider(converting);
     }
+    const std::int64_t sum = triangle(k) * kSum, packed = triangle(k) * kFloat;
     MemoryUse with_inputs = base_;
-    // Tokens travel to the experts they chose, so that each is there several times.
-    with_inputs.inputs = kFloat * in_.tokens * k * block.chosen;
-    const std::int64_t together = block.routed() ? in_.all_tokens * block.chosen / block.experts : in_.unit_tokens;
+    with_inputs.inputs = input_bytes(block);
     MemoryUse forward = with_inputs;
-    forward.hidden += kFloat * threads_ * together * (block.out() + k);
+    forward.hidden += passing_bytes(block);
     consider(forward);
     MemoryUse summing = with_inputs;
-    summing.hessian = triangle(k) * (kSum + kFloat);
-    consider(summing);
+    summing.hessian = sum + packed;
+    consider(summing, sum);
     MemoryUse factoring = with_inputs;
-    factoring.hessian = triangle(k) * (kSum + kFloat);  // the sum's buffer waits to be used again
-    factoring.factor = k * k * kDouble + threads_ * k * kFactorTile * kDouble + triangle(k) * kFloat;
-    consider(factoring);
+    factoring.hessian = sum + packed;  // the sum's buffer waits to be used again
+    factoring.factor = k * k * kDouble + threads_ * k * kFactorTile * kDouble + packed;
+    consider(factoring, sum);
     MemoryUse converting = with_inputs;
-    converting.hessian = triangle(k) * kSum;
-    converting.factor = triangle(k) * kFloat;
+    converting.hessian = sum;
+    converting.factor = packed;
     converting.buffers = threads_ * 3 * kPartRows * k * kFloat + codes;
-    consider(converting);
+    consider(converting, sum);
   }
 
   const MemoryInput& in_;
   std::int64_t threads_;
   MemoryUse base_, most_;
+  std::int64_t pooled_ = 0;
 };
 
 }  // namespace

@@ -7,7 +7,6 @@
 #include "src/base/error.h"
 #include "src/base/hash.h"
 #include "src/run/codes_file.h"
-#include "src/run/hidden_file.h"
 
 namespace mpiquant {
 namespace {
@@ -86,38 +85,44 @@ std::vector<TensorRecord> Committer::layer_done(std::int64_t layer, const std::v
   group.all_reduce_max(std::span<std::int64_t>(wishes));
   const bool stop = wishes[0] != 0;
   const bool snapshot = hidden && (stop || wishes[1] == 0);
+  std::vector<HiddenRows> copies;
   collectively(group, [&] {
-    if (!snapshot || hidden->units.empty()) return;
-    const Clock::time_point start = Clock::now();
-    hidden_.emplace(make_file(Checkpoint::hidden_name(layer + 1, job_.world.rank())));
-    for (std::size_t i = 0; i < hidden->units.size(); ++i)
-      write_hidden(hidden_->writer, job_.backend, hidden->indices[i], hidden->units[i], hidden->width);
-    hidden_->writer.close();
-    snapshot_seconds_ = seconds_since(start);
+    if (!snapshot) return;
+    last_snapshot_ = Clock::now();
+    copies = copy_hidden(job_.backend, hidden->indices, hidden->units, hidden->width);
+    copy_seconds_ = seconds_since(last_snapshot_);
   });
-  if (snapshot) last_snapshot_ = Clock::now();
   const std::vector<TensorRecord> all = gather_records(group, records);
   Line line{layer, all, codes, std::nullopt};
   if (snapshot) line.hidden = hidden->all_files;
-  collectively(group, [&] { begin(std::move(line)); });
+  collectively(group, [&] { begin(std::move(line), std::move(copies), hidden ? hidden->width : 0); });
   if (!stop) return all;
   finish();
   agree(group, Error(ExitCode::kStopped, "stopped on request after a layer; the same command goes on from there"));
   return all;
 }
 
-void Committer::begin(Line line) {
+void Committer::begin(Line line, std::vector<HiddenRows> hidden, std::int64_t width) {
   if (codes_) codes_->writer.close();
+  const std::int64_t layer = line.layer;
   line_ = std::move(line);
-  syncing_ =
-      std::async(std::launch::async, [this, files = files_.open_files(), codes = std::exchange(codes_, std::nullopt),
-                                      hidden = std::exchange(hidden_, std::nullopt), kept = std::exchange(kept_, {})]() mutable {
-        for (File* file : files) file->sync();
-        for (Hdf5Writer& file : kept) file.publish();
-        if (codes) publish(std::move(*codes));
-        if (hidden) publish(std::move(*hidden));
-        files_.sums().advance();
-      });
+  syncing_ = std::async(std::launch::async, [this, layer, width, hidden = std::move(hidden), files = files_.open_files(),
+                                             codes = std::exchange(codes_, std::nullopt),
+                                             kept = std::exchange(kept_, {})]() mutable {
+    for (File* file : files) file->sync();
+    for (Hdf5Writer& file : kept) file.publish();
+    if (codes) publish(std::move(*codes));
+    const Clock::time_point start = Clock::now();
+    if (!hidden.empty()) {
+      StateFile file = make_file(Checkpoint::hidden_name(layer + 1, job_.world.rank()));
+      write_hidden(file.writer, std::move(hidden), width);
+      file.writer.close();
+      publish(std::move(file));
+    }
+    const double took = seconds_since(start);
+    files_.sums().advance();
+    return took;
+  });
 }
 
 void Committer::finish() {
@@ -125,7 +130,10 @@ void Committer::finish() {
   const PhaseTimer timer(report_, "checkpoint");
   Communicator& group = *job_.grid.group;
   const Line line = *std::exchange(line_, std::nullopt);
-  collectively(group, [&] { syncing_.get(); });
+  collectively(group, [&] {
+    const double took = syncing_.get();
+    if (line.hidden) snapshot_seconds_ = copy_seconds_ + took;
+  });
   std::map<std::string, std::string> sums;
   for (const std::string& text : all_gather_strings(group, Json(files_.sums().save()).dump()))
     sums.merge(Json::parse(text).get<std::map<std::string, std::string>>());

@@ -14,6 +14,7 @@
 #include "kernels/codec/codec.h"
 #include "src/model/decoder.h"
 #include "src/run/checkpoint.h"
+#include "src/run/hidden_file.h"
 #include "src/run/job.h"
 #include "src/run/output_files.h"
 #include "src/run/report.h"
@@ -26,8 +27,8 @@ struct CommitOptions {
   std::string local_dir;              // where state files are written before they are copied to the checkpoint; may be empty
 };
 
-// Makes what a stage's layers wrote durable: a layer's files are synced, and the layers before are summed, while the next layer
-// runs; then one replica writes its line. Used by the replicas of a stage together, from the communicating thread.
+// Makes what a stage's layers wrote durable: while the next layer runs, a layer's files are synced, its hidden states written from
+// a copy, and the layers before are summed; then one replica writes its line. Used by the replicas of a stage together, from the communicating thread.
 class Committer {
  public:
   // first: the stage's first layer.
@@ -73,7 +74,7 @@ class Committer {
   StateFile make_file(const std::string& name) const;
   void publish(StateFile file) const;
   bool snapshot_due(std::int64_t bytes) const;
-  void begin(Line line);
+  void begin(Line line, std::vector<HiddenRows> hidden, std::int64_t width);
 
   Job& job_;
   const Checkpoint& checkpoint_;
@@ -82,12 +83,12 @@ class Committer {
   std::int64_t first_;
   RankReport& report_;
   std::optional<StateFile> codes_;
-  std::optional<StateFile> hidden_;
   std::vector<Hdf5Writer> kept_;
   std::optional<Line> line_;  // of the layer being synced
-  std::future<void> syncing_;
+  std::future<double> syncing_;  // seconds that writing hidden states took
   Clock::time_point last_snapshot_ = Clock::now();
-  double snapshot_seconds_ = 0;  // that the last one took
+  double copy_seconds_ = 0;      // of the snapshot on its way
+  double snapshot_seconds_ = 0;  // that the last one took, with what it took beside the work
 };
 
 }  // namespace mpiquant

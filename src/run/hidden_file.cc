@@ -1,6 +1,6 @@
 #include "src/run/hidden_file.h"
 
-#include <optional>
+#include <utility>
 
 #include "src/base/error.h"
 
@@ -11,10 +11,22 @@ std::string dataset(std::int64_t index) { return fmt::format("unit-{}", index); 
 
 }  // namespace
 
-void write_hidden(Hdf5Writer& file, Backend& backend, std::int64_t index, const UnitState& unit, std::int64_t hidden) {
-  std::vector<float> rows(static_cast<std::size_t>(unit.tokens * hidden));
-  backend.for_each(1, [&](Stream& stream, std::int64_t) { backend.download(stream, unit.hidden_matrix(hidden), rows); });
-  file.write<float>(dataset(index), {unit.tokens, hidden}, rows);
+std::vector<HiddenRows> copy_hidden(Backend& backend, std::span<const std::int64_t> indices, std::span<const UnitState> units,
+                                    std::int64_t hidden) {
+  std::vector<HiddenRows> out(units.size());
+  backend.for_each(static_cast<std::int64_t>(units.size()), [&](Stream& stream, std::int64_t i) {
+    const auto u = static_cast<std::size_t>(i);
+    out[u] = {indices[u], units[u].tokens, std::vector<float>(static_cast<std::size_t>(units[u].tokens * hidden))};
+    backend.download(stream, units[u].hidden_matrix(hidden), out[u].values);
+  });
+  return out;
+}
+
+void write_hidden(Hdf5Writer& file, std::vector<HiddenRows> units, std::int64_t hidden) {
+  for (HiddenRows& unit : units) {
+    const std::vector<float> values = std::move(unit.values);
+    file.write<float>(dataset(unit.index), {unit.tokens, hidden}, values);
+  }
 }
 
 void read_hidden(const std::string& folder, const std::map<std::int64_t, std::string>& files, Backend& backend,

@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 
 constexpr int kRepeats = 3;
 constexpr double kLeastSeconds = 0.1;  // of a measurement
+constexpr double kLeastCall = 1e-6;    // seconds; shorter ones are counted as this
 
 class Meter {
  public:
@@ -48,23 +49,21 @@ class Meter {
  private:
   double slowest(double rate) { return -max_over(job_.world, -rate); }
 
-  // Seconds of one call, the least of some repeats of many.
+  // Seconds of one call, the least of some repeats of many: as many on each rank, since calls may be collective.
   double time(const std::function<void()>& body) {
     body();
+    const auto calls = static_cast<int>(std::ceil(kLeastSeconds / std::max(kLeastCall, max_over(job_.world, seconds_of(body, 1)))));
     double best = 1e30;
     for (int repeat = 0; repeat < kRepeats; ++repeat) {
       job_.world.barrier();
-      const auto start = std::chrono::steady_clock::now();
-      int calls = 0;
-      double took = 0;
-      do {
-        body();
-        ++calls;
-        took = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      } while (took < kLeastSeconds);
-      best = std::min(best, took / calls);
+      best = std::min(best, seconds_of(body, calls) / calls);
     }
     return best;
+  }
+  static double seconds_of(const std::function<void()>& body, int calls) {
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < calls; ++i) body();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   // The same of one item, where each thread has one.
   double time_items(const std::function<void(Stream&, std::int64_t)>& body) {

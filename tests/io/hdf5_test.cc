@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
@@ -182,4 +183,37 @@ TEST(Hdf5, AFailedWriteIsAnEnvironmentErrorThatNamesTheFile) {
 }
 
 }  // namespace
+// The library is not thread-safe; threads with files of their own take turns.
+TEST(Hdf5, ThreadsWriteAndReadTheirOwnFiles) {
+  const TemporaryFolder folder;
+  constexpr int kThreads = 4, kDatasets = 20;
+  std::vector<std::thread> threads;
+  std::array<bool, kThreads> same{};
+  for (int t = 0; t < kThreads; ++t)
+    threads.emplace_back([&, t] {
+      const std::string path = folder / std::to_string(t);
+      std::vector<std::int32_t> values(5000);
+      std::iota(values.begin(), values.end(), 1000 * t);
+      Hdf5Writer writer(path);
+      for (int d = 0; d < kDatasets; ++d) writer.write<std::int32_t>(fmt::format("group/{}", d), {50, 100}, values);
+      writer.commit();
+      const Hdf5Reader reader(path);
+      same.at(static_cast<std::size_t>(t)) = true;
+      for (int d = 0; d < kDatasets; ++d)
+        if (reader.read<std::int32_t>(fmt::format("group/{}", d)) != values) same.at(static_cast<std::size_t>(t)) = false;
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const bool whole : same) EXPECT_TRUE(whole);
+}
+
+// The last chunk of a dataset is stored whole, so chunks are of about the same size.
+TEST(Hdf5, ChunksWasteLittle) {
+  const TemporaryFolder folder;
+  const std::vector<float> values(512 * 576, 1.5F);
+  Hdf5Writer writer(folder / "a.h5");
+  writer.write<float>("x", {512, 576}, values);
+  writer.commit();
+  EXPECT_LT(std::filesystem::file_size(folder / "a.h5"), 1.02 * 4 * 512 * 576);
+}
+
 }  // namespace mpiquant
