@@ -16,7 +16,7 @@ namespace mpiquant::cpu {
 std::string CpuBackend::identity() const {
   // openblas_get_config assembles its answer in place, so it is asked once for all threads.
   static const std::string library = fmt::format("{}, core {}", openblas_get_config(), openblas_get_corename());
-  return fmt::format("cpu kernels 2, {}, {}", matmul_->identity(), library);
+  return fmt::format("cpu kernels 3, {}, {}", matmul_->identity(), library);
 }
 
 BackendBuffer CpuBackend::allocate(std::size_t bytes) { return buffers_.take(bytes); }

@@ -10,8 +10,6 @@
 namespace mpiquant::cpu {
 namespace {
 
-constexpr std::int64_t kTile = 128;
-
 MPIQUANT_MULTIVERSION void add_squares(const float* row, double* sums, std::int64_t n) {
   for (std::int64_t c = 0; c < n; ++c) sums[c] += static_cast<double>(row[c]) * static_cast<double>(row[c]);
 }
@@ -29,8 +27,8 @@ std::int64_t packed_row(std::int64_t row, std::int64_t cols) { return row * cols
 void add_tile(const MatMul& matmul, std::span<const Operand> units, double scale, std::int64_t row, std::int64_t column,
               std::span<std::int64_t> sum) {
   const std::int64_t cols = units.front().matrix.cols;
-  const std::int64_t rows = std::min(kTile, cols - row);
-  const std::int64_t columns = std::min(kTile, cols - column);
+  const std::int64_t rows = std::min(matmul.gram_tile(), cols - row);
+  const std::int64_t columns = std::min(matmul.gram_tile(), cols - column);
   std::vector<float> values(static_cast<std::size_t>(rows * columns));
   const Matrix product{values.data(), rows, columns, columns, MemSpace::kHost};
   for (const Operand& x : units) {
@@ -75,8 +73,9 @@ void hessian_add(ThreadPool& pool, const MatMul& matmul, std::span<const ConstMa
     std::int64_t row, column;
   };
   std::vector<Tile> tiles;
-  for (std::int64_t row = 0; row < cols; row += kTile)
-    for (std::int64_t column = row; column < cols; column += kTile) tiles.push_back({row, column});
+  const std::int64_t tile = matmul.gram_tile();
+  for (std::int64_t row = 0; row < cols; row += tile)
+    for (std::int64_t column = row; column < cols; column += tile) tiles.push_back({row, column});
   const std::size_t step = units_at_once(pool, units.front());
   for (std::size_t first = 0; first < units.size(); first += step) {
     const auto group = units.subspan(first, std::min(step, units.size() - first));
@@ -85,8 +84,8 @@ void hessian_add(ThreadPool& pool, const MatMul& matmul, std::span<const ConstMa
       operands[static_cast<std::size_t>(i)] = matmul.operand(group[static_cast<std::size_t>(i)]);
     });
     pool.for_each(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t i) {
-      const Tile& tile = tiles[static_cast<std::size_t>(i)];
-      add_tile(matmul, operands, scale, tile.row, tile.column, sum);
+      const Tile& at = tiles[static_cast<std::size_t>(i)];
+      add_tile(matmul, operands, scale, at.row, at.column, sum);
     });
   }
 }

@@ -57,6 +57,8 @@ class OneDnn final : public MatMul {
     multiply({values(x), k, 1}, {values(w), 1, k}, k, y);
   }
 
+  std::int64_t gram_tile() const override { return 128; }  // all of a tile on the diagonal is made
+
   void gram(const Operand& x, std::int64_t first, std::int64_t second, Matrix y) const override {
     const std::int64_t ld = x.matrix.cols;
     multiply({values(x) + first, 1, ld}, {values(x) + second, ld, 1}, x.matrix.rows, y);

@@ -38,7 +38,7 @@ Amount forward_work(const LayerShape& layer, std::size_t block, double tokens, d
 Amount hessian_work(std::int64_t cols, double tokens) {
   const auto n = static_cast<double>(cols);
   Amount out;
-  out[Op::kHessian] = tokens * n * (n + std::min(n, kTile));  // tiles on the diagonal are whole
+  out[Op::kHessian] = tokens * n * (n + std::min(n, kTile));  // on GPUs and in bf16 tiles on the diagonal are whole
   out[Op::kRound] = static_cast<double>(triangle(cols));
   out[Op::kMemory] = kFloat * tokens * n;  // of the largest diagonal element
   return out;

@@ -72,7 +72,9 @@ grep -qx '#SBATCH --ntasks-per-node=8' "$work/job.sh" || fail "tasks are missing
 grep -q 'quantize.sbatch' "$work/job.sh" || fail "the script does not start the job"
 
 # A machine is measured, and its file is read.
-"$program" plan --calibrate "$work/here.yaml" --threads 1 -q
-"$program" plan "$model" --topology "$work/here.yaml" --ranks 1 "${options[@]}" >"$work/text"
-grep -q "this machine, measured" "$work/text" || fail "the measured topology is not used"
+for ranks in 1 2; do
+  "${mpi[@]}" -n "$ranks" "$program" plan --calibrate "$work/here.yaml" --threads 1 -q
+  "$program" plan "$model" --topology "$work/here.yaml" --ranks "$ranks" "${options[@]}" >"$work/text"
+  grep -q "this machine, measured" "$work/text" || fail "the measured topology of $ranks ranks is not used"
+done
 echo "plan: done"
