@@ -24,6 +24,8 @@ MPIQUANT_MULTIVERSION void round_row(const float* x, std::uint16_t* out, std::in
   for (std::int64_t i = 0; i < n; ++i) out[i] = round_bf16(x[i]);
 }
 
+constexpr std::int64_t kDiagonalTile = 128;  // of which half is made in vain
+
 std::uint16_t* values(const Operand& x) { return reinterpret_cast<std::uint16_t*>(x.rounded.data()); }
 
 // A matrix in memory, its rows `row` and its columns `column` elements apart.
@@ -57,11 +59,15 @@ class OneDnn final : public MatMul {
     multiply({values(x), k, 1}, {values(w), 1, k}, k, y);
   }
 
-  std::int64_t gram_tile() const override { return 128; }  // all of a tile on the diagonal is made
+  std::int64_t gram_tile() const override { return 256; }
 
   void gram(const Operand& x, std::int64_t first, std::int64_t second, Matrix y) const override {
-    const std::int64_t ld = x.matrix.cols;
-    multiply({values(x) + first, 1, ld}, {values(x) + second, ld, 1}, x.matrix.rows, y);
+    const std::int64_t ld = x.matrix.cols, half = y.rows / 2;
+    if (first != second || y.rows != y.cols || y.rows <= kDiagonalTile)
+      return multiply({values(x) + first, 1, ld}, {values(x) + second, ld, 1}, x.matrix.rows, y);
+    gram(x, first, first, {y.data, half, half, y.ld, y.space});
+    gram(x, first, first + half, {y.data + half, half, y.cols - half, y.ld, y.space});
+    gram(x, first + half, first + half, {y.data + half * y.ld + half, y.rows - half, y.cols - half, y.ld, y.space});
   }
 
  private:

@@ -92,5 +92,19 @@ TEST_F(StageWeights, AFolderThatCannotBeMadeIsAnEnvironmentError) {
   }
 }
 
+TEST_F(StageWeights, AFileSystemWithoutRoomIsRefusedWithTheNumbers) {
+  run_on_threads(2, [&](Communicator& world) {
+    ModelInput model = open_model(model_);
+    try {
+      stage_weights(world, model, "/proc/self");  // of a file system that never has room
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kUsage);
+      EXPECT_NE(std::string(error.what()).find("/proc/self on"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("has 0.00 GB free"), std::string::npos) << error.what();
+    }
+  });
+}
+
 }  // namespace
 }  // namespace mpiquant
