@@ -99,6 +99,8 @@ class Backend {
   // Makes room for so many bytes in all, before work starts. Throws (usage error) with the numbers when the device has less.
   // Where buffers come from the host's memory this does nothing.
   virtual void reserve(std::size_t) {}
+  // Whether reserve() would find the room.
+  virtual bool has_room(std::size_t) { return true; }
   // Tokens per product where the result is only passed on: few where memory is short, many where each product reads its weights
   // anew.
   virtual std::int64_t chunk_tokens() const { return 256; }

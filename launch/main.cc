@@ -63,8 +63,8 @@ int run(int argc, char** argv, bool& several_ranks) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Buffers from this size on go back to the system when freed, so that resident memory is what the plan says. Smaller ones, which
-  // the libraries need for each product, are kept.
+  // Buffers from this size on go back to the system when freed, so that resident memory is what the plan says. Smaller ones,
+  // which the libraries need for each product, are kept.
   constexpr int kReturnedBytes = 512 << 10;
   mallopt(M_MMAP_THRESHOLD, kReturnedBytes);
   mallopt(M_TRIM_THRESHOLD, kReturnedBytes);

@@ -26,8 +26,8 @@ class MatMul {
   virtual void by_transpose(const Operand& x, const Operand& w, Matrix y) const = 0;
   // Width of the tiles in which a whole Gram matrix is best made.
   virtual std::int64_t gram_tile() const = 0;
-  // y [M, N] = columns [first, first + M) of x [T, K], transposed, by columns [second, second + N) of it. Where these are the same
-  // columns, only the upper triangle of y is meant.
+  // y [M, N] = columns [first, first + M) of x [T, K], transposed, by columns [second, second + N) of it. Where these are the
+  // same columns, only the upper triangle of y is meant.
   virtual void gram(const Operand& x, std::int64_t first, std::int64_t second, Matrix y) const = 0;
 };
 

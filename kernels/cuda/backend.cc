@@ -55,10 +55,17 @@ BackendBuffer CudaBackend::allocate_host(std::size_t bytes) {
           }};
 }
 
+// With what the streams need for themselves, and an eighth for gaps between places of different sizes.
+std::size_t CudaBackend::region_for(std::size_t bytes) const {
+  return bytes + bytes / 8 + (Products::kWorkspace + (std::size_t{1} << 20)) * static_cast<std::size_t>(options_.streams);
+}
+
+bool CudaBackend::has_room(std::size_t bytes) {
+  return region_for(bytes) <= (memory_ ? memory_->bytes() + Arena::kAlignment : free_bytes(options_.device));
+}
+
 void CudaBackend::reserve(std::size_t bytes) {
-  // On top: what the streams need for themselves, and an eighth for gaps between places of different sizes.
-  const std::size_t all =
-      bytes + bytes / 8 + (Products::kWorkspace + (std::size_t{1} << 20)) * static_cast<std::size_t>(options_.streams);
+  const std::size_t all = region_for(bytes);
   if (!memory_) options_.memory = std::max(all, options_.memory);
   const std::size_t held = memory().bytes();
   check(held + Arena::kAlignment >= all, ExitCode::kUsage,

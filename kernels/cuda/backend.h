@@ -38,6 +38,7 @@ class CudaBackend final : public Backend {
   // Page-locked, and kept for later, because locking pages takes longer than using them.
   BackendBuffer allocate_host(std::size_t bytes) override;
   void reserve(std::size_t bytes) override;
+  bool has_room(std::size_t bytes) override;
   std::int64_t chunk_tokens() const override { return 4096; }
   void for_each(std::int64_t count, const std::function<void(Stream&, std::int64_t)>& body) override;
 
@@ -91,6 +92,8 @@ class CudaBackend final : public Backend {
   DeviceMemory& memory();
   // Operands of products have 2 bytes: bfloat16 or half.
   bool narrow() const { return options_.compute != ComputeType::kF32; }
+  // Of the arena that the backend takes for buffers of so many bytes.
+  std::size_t region_for(std::size_t bytes) const;
   cudaDataType operand_type() const;
   // y [x.rows, ldy] = x in the operands' type of 2 bytes; columns beyond x's become zero.
   void to_narrow(ConstMatrix x, std::byte* y, std::int64_t ldy, cudaStream_t queue) const;

@@ -5,10 +5,18 @@
 namespace mpiquant::cuda {
 namespace {
 
-std::size_t region_bytes(int device, std::size_t wanted) {
+struct Memory {
+  std::size_t free, total;
+};
+Memory memory_of(int device) {
   check_cuda(cudaSetDevice(device), "cudaSetDevice");
-  std::size_t free = 0, total = 0;
-  check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  Memory out{};
+  check_cuda(cudaMemGetInfo(&out.free, &out.total), "cudaMemGetInfo");
+  return out;
+}
+
+std::size_t region_bytes(int device, std::size_t wanted) {
+  const auto [free, total] = memory_of(device);
   if (wanted == 0) return free / 10 * 9;
   check(wanted <= free, ExitCode::kUsage,
         "the work needs {} MB on the GPU and {} of its {} MB are free (it would stop in the middle) use more ranks, fewer "
@@ -25,6 +33,8 @@ DeviceOwner allocate_region(std::size_t bytes) {
 }
 
 }  // namespace
+
+std::size_t free_bytes(int device) { return memory_of(device).free; }
 
 DeviceMemory::DeviceMemory(int device, std::size_t bytes) : device_(device), arena_(region_bytes(device, bytes)) {
   region_ = allocate_region(arena_.bytes());

@@ -13,6 +13,9 @@
 
 namespace mpiquant::cuda {
 
+// Of the device's memory.
+std::size_t free_bytes(int device);
+
 // The device's memory as one arena that the backend's streams share. A thread that works for a stream says so, so that what it
 // gives back is not taken by another stream too early.
 class DeviceMemory : public std::enable_shared_from_this<DeviceMemory> {

@@ -15,8 +15,8 @@ constexpr std::int64_t kSmall = std::int64_t{16} << 20;  // vectors, tables and 
 
 class DevicePeak {
  public:
-  DevicePeak(const MemoryInput& input, std::int64_t codecs)
-      : in_(input), codecs_(codecs), streams_(std::clamp(input.threads, 1, kDeviceStreams)) {}
+  DevicePeak(const MemoryInput& input, std::int64_t codecs, bool states_on_host)
+      : in_(input), codecs_(codecs), streams_(std::clamp(input.threads, 1, kDeviceStreams)), on_host_(states_on_host) {}
 
   std::int64_t find() {
     std::int64_t resident = 0;
@@ -36,7 +36,10 @@ class DevicePeak {
 
  private:
   static std::int64_t values(const LayerShape& layer) { return layer.weights() + layer.dense; }
-  std::int64_t states() const { return kFloat * in_.tokens * in_.shape.hidden; }
+  // Of all units, with so many columns, and of one that was brought to the device.
+  std::int64_t kept(std::int64_t cols) const { return on_host_ ? 0 : kFloat * in_.tokens * cols; }
+  std::int64_t brought(std::int64_t cols) const { return on_host_ ? kFloat * in_.unit_tokens * cols : 0; }
+  std::int64_t states() const { return kept(in_.shape.hidden); }
 
   // All moments of one block; next: columns of the block that its results go into.
   void visit(const BlockShape& block, std::int64_t next, std::int64_t base) {
@@ -45,13 +48,13 @@ class DevicePeak {
     const std::int64_t parts = block.out() / in_.replicas + static_cast<std::int64_t>(block.rows.size()) * kPartRows;
     const std::int64_t encoded = parts * codecs_ * (2 * k + k / 2);  // codes twice, parameters of groups of 32
     if (in_.all_tokens == 0) return consider(base + encoded);
-    const std::int64_t inputs = kFloat * in_.tokens * k;
+    const std::int64_t inputs = kept(k);
     // Outputs of a unit on each stream, and its operands in 2 bytes.
     const std::int64_t together = std::min(in_.unit_tokens, kChunk);
     const std::int64_t forward = kFloat * in_.unit_tokens * std::max(block.out(), next) + kFloat * together * block.out() +
-                                 kFloat * (largest + in_.unit_tokens * k) / 2;
-    consider(base + std::max(inputs, kFloat * in_.tokens * next) + streams_ * forward);
-    consider(base + inputs + triangle(k) * (kSum + kFloat) +
+                                 kFloat * (largest + in_.unit_tokens * k) / 2 + brought(in_.shape.hidden + k);
+    consider(base + std::max(inputs, kept(next)) + streams_ * forward);
+    consider(base + inputs + brought(k) + triangle(k) * (kSum + kFloat) +
              2 * (kFloat * std::min(kPanelRows, k) * k + kHalf * in_.unit_tokens * k));
     consider(base + inputs + triangle(k) * 2 * kFloat + 2 * k * k * kDouble);  // the matrix in either type, cuSOLVER's workspace
     consider(base + inputs + triangle(k) * kFloat + parts * codecs_ * k * kFloat + encoded);
@@ -62,11 +65,14 @@ class DevicePeak {
   const MemoryInput& in_;
   std::int64_t codecs_;
   std::int64_t streams_;
+  bool on_host_;
   std::int64_t most_ = 0;
 };
 
 }  // namespace
 
-std::int64_t device_memory(const MemoryInput& input, std::int64_t codecs) { return DevicePeak(input, codecs).find(); }
+std::int64_t device_memory(const MemoryInput& input, std::int64_t codecs, bool states_on_host) {
+  return DevicePeak(input, codecs, states_on_host).find();
+}
 
 }  // namespace mpiquant

@@ -96,7 +96,8 @@ class Peak {
   // sum: of the Hessian, as far as it is a buffer of the backend.
   void consider(MemoryUse use, std::int64_t sum = 0) {
     use.hidden += std::max<std::int64_t>(0, pooled_ - use.weights - use.hidden - use.inputs - sum);
-    if (in_.all_tokens > 0 && !in_.accelerated) use.hidden += kFloat * in_.tokens * in_.shape.hidden;  // on its way to the checkpoint
+    if (in_.all_tokens > 0 && !in_.accelerated)
+      use.hidden += kFloat * in_.tokens * in_.shape.hidden;  // on its way to the checkpoint
     if (use.total() > most_.total()) most_ = use;
   }
 

@@ -65,7 +65,9 @@ struct RankCost {
   std::int64_t hessian_bytes = 0;  // handed to the reduction of Hessians
   std::int64_t memory = 0;         // peak resident bytes
   MemoryUse memory_use;            // the same by what it is for
-  std::int64_t device_memory = 0;  // peak bytes of buffers where matrix work is done on a device
+  // Peak bytes of buffers where matrix work is done on a device: with the states of all units, or with those of units at work.
+  std::int64_t device_memory = 0;
+  std::int64_t device_memory_of_work = 0;
 };
 
 // Who does what. A pure function of recipe, model, samples and topology; the same on every rank.

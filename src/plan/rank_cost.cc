@@ -87,6 +87,7 @@ class Ledger {
     std::size_t codecs = 1;
     for (const auto& [module, of_module] : codecs_) codecs = std::max(codecs, of_module.size());
     of.device_memory = device_memory(in, static_cast<std::int64_t>(codecs));
+    of.device_memory_of_work = device_memory(in, static_cast<std::int64_t>(codecs), true);
   }
 
   const PlanInput& input_;

@@ -106,23 +106,23 @@ void Committer::begin(Line line, std::vector<HiddenRows> hidden, std::int64_t wi
   if (codes_) codes_->writer.close();
   const std::int64_t layer = line.layer;
   line_ = std::move(line);
-  syncing_ = std::async(std::launch::async, [this, layer, width, hidden = std::move(hidden), files = files_.open_files(),
-                                             codes = std::exchange(codes_, std::nullopt),
-                                             kept = std::exchange(kept_, {})]() mutable {
-    for (File* file : files) file->sync();
-    for (Hdf5Writer& file : kept) file.publish();
-    if (codes) publish(std::move(*codes));
-    const Clock::time_point start = Clock::now();
-    if (!hidden.empty()) {
-      StateFile file = make_file(Checkpoint::hidden_name(layer + 1, job_.world.rank()));
-      write_hidden(file.writer, std::move(hidden), width);
-      file.writer.close();
-      publish(std::move(file));
-    }
-    const double took = seconds_since(start);
-    files_.sums().advance();
-    return took;
-  });
+  syncing_ =
+      std::async(std::launch::async, [this, layer, width, hidden = std::move(hidden), files = files_.open_files(),
+                                      codes = std::exchange(codes_, std::nullopt), kept = std::exchange(kept_, {})]() mutable {
+        for (File* file : files) file->sync();
+        for (Hdf5Writer& file : kept) file.publish();
+        if (codes) publish(std::move(*codes));
+        const Clock::time_point start = Clock::now();
+        if (!hidden.empty()) {
+          StateFile file = make_file(Checkpoint::hidden_name(layer + 1, job_.world.rank()));
+          write_hidden(file.writer, std::move(hidden), width);
+          file.writer.close();
+          publish(std::move(file));
+        }
+        const double took = seconds_since(start);
+        files_.sums().advance();
+        return took;
+      });
 }
 
 void Committer::finish() {

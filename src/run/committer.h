@@ -27,8 +27,9 @@ struct CommitOptions {
   std::string local_dir;              // where state files are written before they are copied to the checkpoint; may be empty
 };
 
-// Makes what a stage's layers wrote durable: while the next layer runs, a layer's files are synced, its hidden states written from
-// a copy, and the layers before are summed; then one replica writes its line. Used by the replicas of a stage together, from the communicating thread.
+// Makes what a stage's layers wrote durable: while the next layer runs, a layer's files are synced, its hidden states written
+// from a copy, and the layers before are summed; then one replica writes its line. Used by the replicas of a stage together, from
+// the communicating thread.
 class Committer {
  public:
   // first: the stage's first layer.
@@ -84,7 +85,7 @@ class Committer {
   RankReport& report_;
   std::optional<StateFile> codes_;
   std::vector<Hdf5Writer> kept_;
-  std::optional<Line> line_;  // of the layer being synced
+  std::optional<Line> line_;     // of the layer being synced
   std::future<double> syncing_;  // seconds that writing hidden states took
   Clock::time_point last_snapshot_ = Clock::now();
   double copy_seconds_ = 0;      // of the snapshot on its way

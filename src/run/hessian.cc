@@ -1,6 +1,8 @@
 #include "src/run/hessian.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "src/run/timed.h"
 
@@ -42,23 +44,26 @@ void broadcast_factor(Job& job, Factor& factor, std::int64_t cols, int owner) {
 
 std::string_view to_string(HessianSums sums) { return sums == HessianSums::kInt64 ? "int64" : "f32"; }
 
-HessianSum begin_hessian(Job& job, std::span<const ConstMatrix> inputs, std::int64_t cols, std::int64_t total_units, int owner,
+HessianSum begin_hessian(Job& job, const InputVisits& inputs, std::int64_t cols, std::int64_t total_units, int owner,
                          HessianSums sums, RankReport& report) {
   Communicator& group = *job.grid.group;
   float largest = 0;
   timed_collectively(group, report, "hessian", [&] {
-    std::vector<float> maxima(inputs.size(), 0);
-    job.backend.for_each(static_cast<std::int64_t>(inputs.size()), [&](Stream& stream, std::int64_t i) {
-      maxima[static_cast<std::size_t>(i)] = job.backend.diagonal_max(stream, inputs[static_cast<std::size_t>(i)]);
+    inputs([&](std::span<const ConstMatrix> units) {
+      std::vector<float> maxima(units.size(), 0);
+      job.backend.for_each(static_cast<std::int64_t>(units.size()), [&](Stream& stream, std::int64_t i) {
+        maxima[static_cast<std::size_t>(i)] = job.backend.diagonal_max(stream, units[static_cast<std::size_t>(i)]);
+      });
+      for (const float value : maxima)
+        largest = std::isfinite(value) ? std::max(largest, value) : std::numeric_limits<float>::infinity();
     });
-    for (const float value : maxima) largest = std::max(largest, value);
   });
   HessianSum out;
   out.cols = cols;
   out.exponent = hessian_exponent(max_over(group, largest), total_units);
   timed_collectively(group, report, "hessian", [&] {
     out.sum = job.backend.hessian_zeros(cols);
-    job.backend.hessian_add_to(inputs, out.exponent, out.sum);
+    inputs([&](std::span<const ConstMatrix> units) { job.backend.hessian_add_to(units, out.exponent, out.sum); });
     if (sums == HessianSums::kInt64) return;
     out.packed = job.backend.hessian_rounded(out.sum, out.exponent);
     out.sum = {};

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -31,9 +32,12 @@ struct SharedHessian {
   BackendBuffer device;
 };
 
-// Begins to sum a block's Hessian at its owner. inputs: x [tokens, cols] of this replica's units, which may go when this returns;
-// total_units: of all replicas. Collective over the replicas.
-HessianSum begin_hessian(Job& job, std::span<const ConstMatrix> inputs, std::int64_t cols, std::int64_t total_units, int owner,
+// Calls the body with x [tokens, cols] of some of this replica's units, until each has been there.
+using InputVisits = std::function<void(const std::function<void(std::span<const ConstMatrix>)>& body)>;
+
+// Begins to sum a block's Hessian at its owner. inputs may go when this returns; total_units: of all replicas. Collective over
+// the replicas.
+HessianSum begin_hessian(Job& job, const InputVisits& inputs, std::int64_t cols, std::int64_t total_units, int owner,
                          HessianSums sums, RankReport& report);
 // Waits for it: the Hessian of total_tokens tokens at its owner; empty elsewhere. Collective over the replicas.
 SharedHessian finish_hessian(Job& job, HessianSum sum, std::int64_t total_tokens, int owner, RankReport& report);

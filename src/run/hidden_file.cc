@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "src/base/error.h"
+#include "src/model/unit_states.h"
 
 namespace mpiquant {
 namespace {
@@ -17,7 +18,7 @@ std::vector<HiddenRows> copy_hidden(Backend& backend, std::span<const std::int64
   backend.for_each(static_cast<std::int64_t>(units.size()), [&](Stream& stream, std::int64_t i) {
     const auto u = static_cast<std::size_t>(i);
     out[u] = {indices[u], units[u].tokens, std::vector<float>(static_cast<std::size_t>(units[u].tokens * hidden))};
-    backend.download(stream, units[u].hidden_matrix(hidden), out[u].values);
+    get_hidden(backend, stream, units[u], out[u].values);
   });
   return out;
 }
@@ -30,7 +31,7 @@ void write_hidden(Hdf5Writer& file, std::vector<HiddenRows> units, std::int64_t 
 }
 
 void read_hidden(const std::string& folder, const std::map<std::int64_t, std::string>& files, Backend& backend,
-                 std::span<const std::int64_t> indices, std::span<const UnitState> units, std::int64_t hidden) {
+                 std::span<const std::int64_t> indices, std::span<UnitState> units, std::int64_t hidden) {
   std::map<std::string, Hdf5Reader> open;
   for (std::size_t i = 0; i < units.size(); ++i) {
     const auto file = files.find(indices[i]);
@@ -44,7 +45,7 @@ void read_hidden(const std::string& folder, const std::map<std::int64_t, std::st
           "{}/{}: {} has another shape than the unit (the checkpoint is damaged) begin anew with --restart never", folder,
           file->second, name);
     const std::vector<float> rows = reader->second.read<float>(name);
-    backend.for_each(1, [&](Stream& stream, std::int64_t) { backend.upload(stream, rows, units[i].hidden_matrix(hidden)); });
+    backend.for_each(1, [&](Stream& stream, std::int64_t) { set_hidden(backend, stream, rows, units[i]); });
   }
 }
 

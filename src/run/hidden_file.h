@@ -28,6 +28,6 @@ void write_hidden(Hdf5Writer& file, std::vector<HiddenRows> units, std::int64_t 
 // Uploads the hidden states of units from the files that hold them. folder: where the files are; files: index of a unit → file;
 // indices: of `units`. Input error when a file does not fit a unit.
 void read_hidden(const std::string& folder, const std::map<std::int64_t, std::string>& files, Backend& backend,
-                 std::span<const std::int64_t> indices, std::span<const UnitState> units, std::int64_t hidden);
+                 std::span<const std::int64_t> indices, std::span<UnitState> units, std::int64_t hidden);
 
 }  // namespace mpiquant

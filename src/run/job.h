@@ -11,6 +11,7 @@ struct Job {
   Communicator& world;
   Grid& grid;
   Backend& backend;
+  bool states_on_host = false;  // of calibration: the backend has no room for all of them (check_memory)
 };
 
 // Runs local work and lets every rank of the group know how it went: if it failed anywhere, all throw the same error.

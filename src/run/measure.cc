@@ -52,7 +52,8 @@ class Meter {
   // Seconds of one call, the least of some repeats of many: as many on each rank, since calls may be collective.
   double time(const std::function<void()>& body) {
     body();
-    const auto calls = static_cast<int>(std::ceil(kLeastSeconds / std::max(kLeastCall, max_over(job_.world, seconds_of(body, 1)))));
+    const auto calls =
+        static_cast<int>(std::ceil(kLeastSeconds / std::max(kLeastCall, max_over(job_.world, seconds_of(body, 1)))));
     double best = 1e30;
     for (int repeat = 0; repeat < kRepeats; ++repeat) {
       job_.world.barrier();

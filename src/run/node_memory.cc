@@ -1,14 +1,14 @@
 #include "src/run/node_memory.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <fstream>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "src/base/log.h"
+#include "src/base/process_id.h"
 
 namespace mpiquant {
 namespace {
@@ -26,10 +26,8 @@ std::optional<double> number_in(const std::string& path) {
 }  // namespace
 
 void check_memory(Job& job, const Plan& plan) {
-  std::array<char, 256> host{};
-  gethostname(host.data(), host.size() - 1);
-  const std::vector<std::string> hosts = all_gather_strings(job.world, host.data());
-  const std::string here = host.data();
+  const std::string here = host_name();
+  const std::vector<std::string> hosts = all_gather_strings(job.world, here);
   double needed = 0;
   int ranks = 0;
   for (std::size_t r = 0; r < hosts.size(); ++r) {
@@ -45,9 +43,15 @@ void check_memory(Job& job, const Plan& plan) {
           "nodes, fewer "
           "or shorter samples, or see mpiquant plan",
           here, needed / kGB, ranks, available / kGB, (needed - available) / kGB);
+    if (job.backend.space() != MemSpace::kDevice) return;
     // The buffers of a device come on top of the host's memory.
-    if (job.backend.space() == MemSpace::kDevice)
-      job.backend.reserve(static_cast<std::size_t>(plan.costs[static_cast<std::size_t>(job.world.rank())].device_memory));
+    const RankCost& cost = plan.costs[static_cast<std::size_t>(job.world.rank())];
+    job.states_on_host = !plan.units.empty() && !job.backend.has_room(static_cast<std::size_t>(cost.device_memory));
+    const std::int64_t bytes = job.states_on_host ? cost.device_memory_of_work : cost.device_memory;
+    job.backend.reserve(static_cast<std::size_t>(bytes));
+    if (job.states_on_host)
+      info_line("rank {}: the GPU has no room for {:.2f} GB, so the hidden states of the calibration stay in the host's memory",
+                job.world.rank(), static_cast<double>(cost.device_memory) / kGB);
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "src/model/unit_states.h"
 #include "src/run/timed.h"
 
 namespace mpiquant {
@@ -68,7 +69,7 @@ template <typename Body>
 void Pipeline::for_units(const char* phase, Body&& body) {
   timed_collectively(*job_.grid.group, report_, phase, [&] {
     job_.backend.for_each(static_cast<std::int64_t>(units_.size()), [&](Stream& stream, std::int64_t i) {
-      body(stream, units_[static_cast<std::size_t>(i)]);
+      visit(job_.backend, stream, units_[static_cast<std::size_t>(i)], [&](UnitState& unit) { body(stream, unit); });
       report_.marks.mark();
     });
   });
@@ -82,12 +83,11 @@ std::int64_t Pipeline::calibration_tokens() const {
 
 HessianSum Pipeline::begin_hessian_of(const BlockSpec& block, const BlockPlan& plan) {
   if (hessians_.from) return {};
-  std::vector<ConstMatrix> inputs;
-  for (const UnitState& unit : units_) inputs.push_back(unit.input_matrix());
   if (job_.grid.group->size() > 1)
     report_.hessian_bytes +=
         block.cols() * (block.cols() + 1) / 2 *
         static_cast<std::int64_t>(hessians_.sums == HessianSums::kInt64 ? sizeof(std::int64_t) : sizeof(float));
+  const InputVisits inputs = [this](const auto& body) { visit_inputs(job_.backend, units_, body); };
   return begin_hessian(job_, inputs, block.cols(), static_cast<std::int64_t>(plan_.units.size()), plan.hessian_owner,
                        hessians_.sums, report_);
 }
@@ -150,9 +150,9 @@ void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Lay
   if (again) {
     entered.resize(units_.size());
     job_.backend.for_each(static_cast<std::int64_t>(units_.size()), [&](Stream& stream, std::int64_t i) {
-      const Matrix hidden = units_[static_cast<std::size_t>(i)].hidden_matrix(model_.hidden);
-      entered[static_cast<std::size_t>(i)].resize(static_cast<std::size_t>(hidden.rows * hidden.cols));
-      job_.backend.download(stream, hidden, entered[static_cast<std::size_t>(i)]);
+      const UnitState& unit = units_[static_cast<std::size_t>(i)];
+      entered[static_cast<std::size_t>(i)].resize(static_cast<std::size_t>(unit.tokens * model_.hidden));
+      get_hidden(job_.backend, stream, unit, entered[static_cast<std::size_t>(i)]);
     });
   }
   std::vector<std::optional<Factor>> factors(layer.blocks.size());
@@ -181,8 +181,7 @@ void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Lay
   if (!forward_whole) return;
   for (UnitState& unit : units_) unit.input = {};
   job_.backend.for_each(static_cast<std::int64_t>(units_.size()), [&](Stream& stream, std::int64_t i) {
-    job_.backend.upload(stream, entered[static_cast<std::size_t>(i)],
-                        units_[static_cast<std::size_t>(i)].hidden_matrix(model_.hidden));
+    set_hidden(job_.backend, stream, entered[static_cast<std::size_t>(i)], units_[static_cast<std::size_t>(i)]);
   });
   for_units("forward", [&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights, unit); });
 }

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "src/model/unit_states.h"
 #include "src/run/hidden_file.h"
 #include "src/run/pipeline.h"
 
@@ -27,6 +28,7 @@ void Pipeline::make_units() {
     for (std::int64_t s = unit.first_sample; s < unit.first_sample + unit.samples; ++s)
       lengths.push_back(static_cast<std::int64_t>(samples_[static_cast<std::size_t>(s)].size()));
     units_.push_back(decoder_->make_unit(std::move(lengths)));
+    if (job_.states_on_host) keep_on_host(job_.backend, units_.back());
   }
 }
 
@@ -52,8 +54,7 @@ void Pipeline::embed_unit(std::size_t unit) {
   }
   std::vector<float> rows(ids.size() * static_cast<std::size_t>(model_.hidden));
   embed(source_, model_, ids, rows);
-  job_.backend.for_each(
-      1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, rows, units_[unit].hidden_matrix(model_.hidden)); });
+  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { set_hidden(job_.backend, stream, rows, units_[unit]); });
 }
 
 void Pipeline::receive_unit(std::size_t unit) {
@@ -65,14 +66,12 @@ void Pipeline::receive_unit(std::size_t unit) {
           "stopped on request before layer {}; the same command goes on from there", first_ + 1);
     report_.marks.mark();
   }
-  job_.backend.for_each(
-      1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, rows, units_[unit].hidden_matrix(model_.hidden)); });
+  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { set_hidden(job_.backend, stream, rows, units_[unit]); });
 }
 
 void Pipeline::send_unit(std::size_t unit) {
   std::vector<float> rows(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
-  job_.backend.for_each(
-      1, [&](Stream& stream, std::int64_t) { job_.backend.download(stream, units_[unit].hidden_matrix(model_.hidden), rows); });
+  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { get_hidden(job_.backend, stream, units_[unit], rows); });
   job_.grid.pipe->start_send(bytes_of(std::span<const float>(rows)), job_.grid.stage() + 1, kHiddenTag).wait(kWholeRun);
 }
 
@@ -85,15 +84,16 @@ void Pipeline::stream_originals(const std::vector<LayerWeights>& layers) {
     if (start_.from == HiddenFrom::kEmbedding) embed_unit(unit);
     if (start_.from == HiddenFrom::kStageBefore) receive_unit(unit);
     if (!start_.sends) continue;
-    const Matrix hidden = units_[unit].hidden_matrix(model_.hidden);
-    std::vector<float> entered(static_cast<std::size_t>(hidden.rows * hidden.cols));
+    std::vector<float> entered(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
     job_.backend.for_each(1, [&](Stream& stream, std::int64_t) {
-      job_.backend.download(stream, hidden, entered);
-      for (std::size_t l = 0; l < layers.size(); ++l)
-        decoder_->run_layer(stream, model_.layers[static_cast<std::size_t>(start_.first) + l], layers[l], units_[unit]);
+      get_hidden(job_.backend, stream, units_[unit], entered);
+      visit(job_.backend, stream, units_[unit], [&](UnitState& state) {
+        for (std::size_t l = 0; l < layers.size(); ++l)
+          decoder_->run_layer(stream, model_.layers[static_cast<std::size_t>(start_.first) + l], layers[l], state);
+      });
     });
     send_unit(unit);
-    job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, entered, hidden); });
+    job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { set_hidden(job_.backend, stream, entered, units_[unit]); });
   }
 }
 

@@ -5,18 +5,11 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <map>
+
+#include "tests/comm/env.h"
 
 namespace mpiquant {
 namespace {
-
-EnvLookup env(std::map<std::string, std::string> values) {
-  return [values = std::move(values)](const std::string& name) -> std::optional<std::string> {
-    const auto found = values.find(name);
-    if (found == values.end()) return std::nullopt;
-    return found->second;
-  };
-}
 
 TEST(DevicePlace, LocalRankComesFromTheLauncher) {
   EXPECT_EQ(local_rank(env({})), std::nullopt);

@@ -6,21 +6,13 @@
 
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <string>
 
 #include "src/base/error.h"
+#include "tests/comm/env.h"
 
 namespace mpiquant {
 namespace {
-
-EnvLookup env(std::map<std::string, std::string> values) {
-  return [values = std::move(values)](const std::string& name) -> std::optional<std::string> {
-    const auto found = values.find(name);
-    if (found == values.end()) return std::nullopt;
-    return found->second;
-  };
-}
 
 TEST(LaunchEnv, KnowsTheLaunchers) {
   EXPECT_FALSE(launched_in_job(env({})));

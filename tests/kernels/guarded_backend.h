@@ -53,6 +53,9 @@ class GuardedBackend final : public Backend {
     check(bytes <= memory_, ExitCode::kUsage, "the work needs {} bytes on the device, which has {}", bytes, memory_);
     reserved_ = bytes;
   }
+  bool has_room(std::size_t bytes) override { return roomy_ && bytes <= memory_; }
+  // As if there were room for the work alone, whatever it is asked.
+  void without_room() { roomy_ = false; }
   // For communicators of its memory (staged_comm.h).
   DeviceAccess access() {
     DeviceAccess out;
@@ -245,6 +248,7 @@ class GuardedBackend final : public Backend {
   std::unique_ptr<Backend> inner_;
   std::shared_ptr<Regions> regions_;
   std::size_t memory_, free_, reserved_ = 0;
+  bool roomy_ = true;
 };
 
 }  // namespace mpiquant

@@ -98,6 +98,7 @@ TEST(DeviceMemory, OfALlamaLayerIsWhatItsBuffersTake) {
   input.threads = 64;
   const std::int64_t many = device_memory(input, 1);
   EXPECT_GT(many, one);
+  EXPECT_LT(device_memory(input, 1, true), many - 4 * 262144LL * (4096 + 14336) / 2) << "states of all units are on the host";
   EXPECT_LT(many, 139LL << 30);
   input.threads = kDeviceStreams;
   EXPECT_EQ(device_memory(input, 1), many) << "no more streams than that";

@@ -67,13 +67,15 @@ class QuantizeTest : public testing::Test {
 
   // The same on a backend whose memory the host may not touch; what ranks exchange of it goes through the host's.
   static void run_device_rank(Communicator& world, const QuantizeRequest& request, std::size_t memory,
-                              std::size_t free = std::size_t{1} << 40) {
+                              std::size_t free = std::size_t{1} << 40, bool roomy = true) {
     const ModelInput model = open_model(request.model);
     Grid grid = make_grid(world, request.recipe.stages);
     GuardedBackend backend(make_cpu_backend(request.threads, request.recipe.compute), memory, free);
+    if (!roomy) backend.without_room();
     grid.group = make_staged_comm(std::move(grid.group), backend.access());
     Job job{world, grid, backend};
     quantize(job, request, model);
+    EXPECT_EQ(job.states_on_host, !roomy);
     EXPECT_LE(backend.most_used(), backend.reserved());
     EXPECT_GE(backend.most_used(), backend.reserved() / 100);
   }

@@ -64,6 +64,23 @@ TEST_F(Quantize, BytesDoNotDependOnWhereTheMemoryIs) {
   }
 }
 
+TEST_F(Quantize, BytesDoNotDependOnWhereTheStatesAre) {
+  constexpr std::size_t kPlenty = std::size_t{1} << 32;
+  for (const auto& [sequential, stages] : {std::pair(true, 1), std::pair(false, 1), std::pair(true, 2)}) {
+    QuantizeRequest base = request(fmt::format("host-{}-{}", sequential, stages));
+    base.recipe.true_sequential = sequential;
+    base.recipe.stages = stages;
+    if (stages > 1) base.recipe.schedule = Schedule::kStaged;
+    run(base, stages);
+    QuantizeRequest device = base;
+    device.output += "-states-on-host";
+    run_on_threads(2, [&](Communicator& world) { run_device_rank(world, device, kPlenty, std::size_t{1} << 40, false); });
+    EXPECT_EQ(read_text_file(device.output + "/" + std::string(kManifestName)),
+              read_text_file(base.output + "/" + std::string(kManifestName)))
+        << stages << " stages";
+  }
+}
+
 TEST_F(Quantize, WhatDoesNotFitADeviceIsRefusedBeforeWorkStarts) {
   const QuantizeRequest base = request("small");
   std::string message;
