@@ -100,6 +100,20 @@ expect "chain, the last step" 0 "$(ended "$job")" <(cat chained.work/*.log)
 expect "chain, the same bytes" "$(sed '/mpiquant.json/d' local/SHA256SUMS)" "$(sums chained | sed '/mpiquant.json/d')" <(cat chained.work/*.log)
 expect "chain, the evaluation" yes "$(grep -q perplexity chained.work/evaluation/output.json && echo yes)" <(cat chained.work/*.log)
 
+# The hf command line of this machine notes what it is asked for.
+mkdir bin hub
+printf '#!/bin/sh\necho "$*" >>%s/uploads\n' "$PWD" >bin/hf
+chmod +x bin/hf
+(umask 077 && echo secret >hub/token)
+publish() { PATH=$PWD/bin:$PATH HF_HOME=$PWD/hub sbatch --parsable --output=log-publish "$source_dir/slurm/publish.sbatch" "$@"; }
+job=$(publish --results chained.work/evaluation chained org/tiny)
+expect "publish" 0 "$(ended "$job")" log-publish
+expect "publish, the upload" "upload org/tiny chained . --repo-type model" "$(cat uploads)" log-publish
+chmod 644 hub/token
+job=$(publish chained org/tiny)
+expect "publish, a token that others can read" 2 "$(ended "$job")" log-publish
+expect "publish, no upload then" 1 "$(wc -l <uploads)" log-publish
+
 cat >night.yaml <<END
 version: 1
 output: night
@@ -116,5 +130,10 @@ HF_TOKEN=hf_not_to_be_seen "$program" fleet night.yaml --backend slurm >log-flee
 expect "fleet, exit code of the model that fails" 3 $? log-fleet
 expect "fleet, states" "done failed" "$(python3 -c 'import json
 print(*[row["state"] for row in json.load(open("night/fleet-state/table.json"))["rows"]])')" log-fleet
+made() { find night -name SHA256SUMS -printf '%p %T@\n'; }
+before=$(made)
+job=$(sbatch --parsable --output=log-nightly "$source_dir/slurm/nightly.sbatch" night.yaml)
+expect "nightly, exit code of the model that fails" 3 "$(ended "$job")" log-nightly
+expect "nightly, what was done is not done again" "$before" "$(made)" log-nightly
 expect "no secret anywhere" 0 "$(grep -rl hf_not_to_be_seen . | wc -l)" log-fleet
 [ $failures -eq 0 ]
