@@ -6,6 +6,7 @@
 
 #include "src/base/error.h"
 #include "src/base/hash.h"
+#include "src/plan/cost.h"
 #include "src/plan/output_choice.h"
 #include "src/plan/rank_cost.h"
 
@@ -84,6 +85,7 @@ class Forecaster {
     summary.length = in_.length;
     summary.units = (in_.samples + unit_samples_ - 1) / unit_samples_;
     add_files(summary);
+    summary.kept_hessians = in_.samples > 0 ? hessian_bytes() : 0;
     add_memory(summary);
     summary.memory_limit = in_.machine.accelerated ? in_.machine.rank_memory : in_.machine.node_memory / summary.per_node;
     summary.duties = duties_of(out.program);
@@ -223,6 +225,14 @@ class Forecaster {
       summary.files.emplace_back(output.label + " (by shape)",
                                  output.stored_bytes * (static_cast<double>(in_.shape.values()) - dense) +
                                      dense * static_cast<double>(in_.shape.source_bytes));
+  }
+
+  // Of the canonical Hessians of all blocks, packed.
+  double hessian_bytes() const {
+    std::int64_t values = has_head() ? triangle(in_.shape.hidden) : 0;
+    for (const LayerShape& layer : in_.shape.layers)
+      for (const BlockShape& block : layer.blocks) values += triangle(block.cols) * block.experts;
+    return 4.0 * static_cast<double>(values);
   }
 
   void add_memory(PlanSummary& summary) const {

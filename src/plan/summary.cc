@@ -149,6 +149,7 @@ std::string to_text(const PlanSummary& summary) {
   for (std::size_t f = 0; f < std::min(summary.files.size(), kListedFiles); ++f)
     out += fmt::format("  {:>10}  {}\n", bytes(summary.files[f].second), summary.files[f].first);
   if (summary.files.size() > kListedFiles) out += fmt::format("  {} more\n", summary.files.size() - kListedFiles);
+  if (summary.kept_hessians > 0) out += fmt::format("  {:>10}  more with --keep-hessians\n", bytes(summary.kept_hessians));
   return out;
 }
 
@@ -186,6 +187,7 @@ Json to_json(const PlanSummary& summary) {
           {"replicas", summary.replicas},
           {"threads", summary.threads},
           {"units", summary.units},
+          {"kept_hessian_bytes", summary.kept_hessians},
           {"seconds", summary.estimate.seconds},
           {"seconds_overlapped", summary.overlapped},
           {"memory", summary.memory[neediest(summary)].total()},

@@ -29,6 +29,7 @@ struct PlanSummary {
   int nodes = 1, per_node = 1, stages = 1, replicas = 1, threads = 1;
   std::int64_t samples = 0, length = 0, units = 0;
   std::vector<std::pair<std::string, double>> files;  // path, bytes
+  double kept_hessians = 0;                           // bytes, if they are kept
   std::vector<MemoryUse> memory;                      // by rank
   double memory_limit = 0;                            // bytes of a rank; 0: unknown
   std::vector<Duty> duties;                           // by rank

@@ -60,6 +60,7 @@ load = lambda name: json.load(open(f"{sys.argv[1]}/{name}.json"))
 large = load("large")
 assert large["quantizable"] and len(large["ranks"]) == 16 and 200e9 < sum(file["bytes"] for file in large["files"]) < 230e9
 assert [row["ranks"] for row in load("scale")["scale"]] == [8, 16]
+assert load("simulated")["kept_hessian_bytes"] == 6 * 4 * (3 * 256 * 257 // 2 + 768 * 769 // 2)
 simulated = load("simulated")
 assert abs(simulated["seconds"] / simulated["simulated_seconds"] - 1) < 0.08
 PY
