@@ -10,10 +10,10 @@
 
 namespace mpiquant {
 
-// State files (token stores, Hessians, hidden states) over the HDF5 C library. Any threads may
-// use this, not two of them the same object; calls into the library, which is not thread-safe, take turns. Datasets are chunked
-// with fletcher32 sums and carry no times, so that equal content gives equal files; file locking is off, since network file
-// systems lack it. The first extent of a dataset counts its rows.
+// State files (token stores, Hessians, hidden states) over the HDF5 C library. Any threads may use this, not two of them the same
+// object; calls into the library, which is not thread-safe, take turns. Datasets are chunked with fletcher32 sums and carry no
+// times, so that equal content gives equal files; file locking is off, since network file systems lack it. The first extent of a
+// dataset counts its rows.
 
 enum class Hdf5Type : std::uint8_t { kU8, kU16, kI32, kI64, kF32 };
 

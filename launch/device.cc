@@ -1,15 +1,14 @@
 #include "launch/device.h"
 
 #include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <string>
 
 #include "kernels/cuda_backend.h"
 #include "src/base/error.h"
 #include "src/base/log.h"
+#include "src/base/process_id.h"
 #include "src/comm/collectives.h"
 #include "src/comm/device_place.h"
 #include "src/comm/nccl_comm.h"
@@ -17,12 +16,6 @@
 
 namespace mpiquant {
 namespace {
-
-std::string host_name() {
-  std::array<char, 256> host{};
-  gethostname(host.data(), host.size() - 1);
-  return host.data();
-}
 
 // "nccl" or "mpi": what is asked for, else NCCL where this build has it.
 std::string reduce_of(const options::variables_map& values) {

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <iostream>
 #include <optional>
@@ -13,6 +12,7 @@
 #include "launch/command.h"
 #include "src/base/error.h"
 #include "src/base/log.h"
+#include "src/base/process_id.h"
 #include "src/comm/collectives.h"
 #include "src/comm/launch_env.h"
 
@@ -39,10 +39,9 @@ void apply_common(const options::variables_map& values, int rank) {
 }
 
 int thread_count(const options::variables_map& values, Communicator& world) {
-  std::array<char, 256> host{};
-  gethostname(host.data(), host.size() - 1);
-  const std::vector<std::string> hosts = all_gather_strings(world, host.data());
-  const auto neighbours = std::count(hosts.begin(), hosts.end(), std::string(host.data()));
+  const std::string host = host_name();
+  const std::vector<std::string> hosts = all_gather_strings(world, host);
+  const auto neighbours = std::count(hosts.begin(), hosts.end(), host);
   if (values.count("threads") != 0) {
     const int threads = values["threads"].as<int>();
     check(threads >= 1 && threads <= 4096, ExitCode::kUsage,
