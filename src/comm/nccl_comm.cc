@@ -48,18 +48,22 @@ class NcclGroup {
     settle("ncclCommInitRank");
   }
   ~NcclGroup() {
-    if (comm_ != nullptr) ncclCommAbort(comm_);  // frees it; nothing is under way, or the group is broken
+    break_down();  // nothing is under way any more
     if (stream_ != nullptr) cudaStreamDestroy(stream_);
   }
   NcclGroup(const NcclGroup&) = delete;
   NcclGroup& operator=(const NcclGroup&) = delete;
 
   ncclComm_t get() const {
-    check(!broken_, ExitCode::kEnvironment, "the group of GPUs is broken (an operation was given up before it had ended)");
+    check(comm_ != nullptr, ExitCode::kEnvironment,
+          "the group of GPUs is broken (an operation was given up before it had ended)");
     return comm_;
   }
   cudaStream_t stream() const { return stream_; }
-  void break_down() noexcept { broken_ = true; }
+  // Ends at once what is under way, which may wait for a rank that never comes, and with it all that waits for the device.
+  void break_down() noexcept {
+    if (comm_ != nullptr) ncclCommAbort(std::exchange(comm_, nullptr));
+  }
 
   // Whether NCCL has queued all that it was asked for. Throws when it found an error, such as a peer that is gone.
   bool settled() {
@@ -94,7 +98,6 @@ class NcclGroup {
   Timeout timeout_;
   ncclComm_t comm_ = nullptr;
   cudaStream_t stream_ = nullptr;
-  bool broken_ = false;
 };
 
 // What was queued on the group's stream up to an event.

@@ -138,7 +138,8 @@ TEST_P(GpuCodec, RoundsAndDecodesLikeTheCpu) {
   on_stream(*gpu, [&](Stream& s) { actual = gpu->encode(s, device.view(), sample.codec); });
   expected = cpu->encode(host, w.view(), sample.codec);
   expect_equal(actual, expected);
-  for (std::size_t r = 0; r < expected.loss.size(); ++r) EXPECT_NEAR(actual.loss[r], expected.loss[r], 1e-12 * expected.loss[r]);
+  for (std::size_t r = 0; r < expected.loss.size(); ++r)  // the CPU makes each error in fp32
+    EXPECT_NEAR(actual.loss[r], expected.loss[r], 1e-6 * expected.loss[r]);
   std::vector<std::int32_t> g_idx;
   for (std::int64_t c = 0; c < w.cols; ++c) g_idx.push_back(static_cast<std::int32_t>(c / sample.codec.group_of(w.cols)));
   Sample decoded(w.rows, w.cols, 0);
