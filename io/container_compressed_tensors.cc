@@ -44,10 +44,11 @@ class CompressedTensorsContainer final : public Container {
   std::vector<FilePlan> layout(const OutputSpec& output, const RunFacts& facts) const override {
     std::vector<StoredTensor> tensors = dense_tensors(output);
     for (const LinearChoice& choice : output.linears) {
-      const auto& [module, role, rows, cols, has_bias] = choice.linear;
+      const std::string& name = choice.linear.module;
+      const std::int64_t rows = choice.linear.rows, cols = choice.linear.cols;
       const CodecSpec& codec = choice.codec;
       const std::int64_t groups = codec.groups(cols);
-      const auto add = [&, &name = module](const char* piece, DType dtype, Shape shape) {
+      const auto add = [&](const char* piece, DType dtype, Shape shape) {
         tensors.push_back({name + "." + piece, dtype, std::move(shape), name, piece});
       };
       add("weight_packed", DType::kI32, {rows, packed_words(cols, codec.bits)});

@@ -58,7 +58,8 @@ class GptqContainer final : public Container {
     for (StoredTensor& tensor : tensors)
       if (is_bias(output, tensor.name)) tensor.dtype = DType::kF16;
     for (const LinearChoice& choice : output.linears) {
-      const auto& [module, role, rows, cols, has_bias] = choice.linear;
+      const std::string& module = choice.linear.module;
+      const std::int64_t rows = choice.linear.rows, cols = choice.linear.cols;
       const std::int64_t groups = choice.codec.groups(cols);
       const int bits = choice.codec.bits;
       tensors.push_back({module + ".qweight", DType::kI32, {packed_words(cols, bits), rows}, module, "qweight"});

@@ -112,6 +112,13 @@ void GgufSource::add_tensor(const GgufTensor& tensor) {
               });
 }
 
+std::vector<std::string> GgufSource::in_blocks() const {
+  std::vector<std::string> out;
+  for (const GgufTensor& tensor : header_.tensors)
+    if (!is_float_type(tensor.type)) out.push_back(hf_name(tensor.name).value());
+  return out;
+}
+
 Json config_from_gguf(const GgufHeader& header) {
   Json config;
   config["architectures"] = Json::array({"LlamaForCausalLM"});

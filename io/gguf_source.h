@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "io/decoded_source.h"
 #include "io/file.h"
@@ -16,6 +17,8 @@ class GgufSource final : public DecodedSource {
   explicit GgufSource(const std::string& path);
 
   const GgufHeader& header() const { return header_; }
+  // Hugging Face names of the tensors whose type is none of F32, F16, BF16.
+  std::vector<std::string> in_blocks() const;
 
  private:
   void add_tensor(const GgufTensor& tensor);

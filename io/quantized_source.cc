@@ -28,6 +28,7 @@ PlainModel open_gguf(const fs::path& path) {
   model.config =
       fs::is_regular_file(beside) ? config_without_quantization(read_config(beside)) : config_from_gguf(source->header());
   model.config["tie_word_embeddings"] = source->find("lm_head.weight") == nullptr;
+  model.in_blocks = source->in_blocks();
   model.source = std::move(source);
   return model;
 }
@@ -51,7 +52,7 @@ PlainModel open_plain_model(const std::string& path) {
   check(fs::is_directory(path), ExitCode::kInput, "{} is neither a directory nor a GGUF file", path);
   if (const auto file = gguf_file_of(path); file) return open_gguf(*file);
   const Json config = read_config(fs::path(path) / "config.json");
-  PlainModel model{std::make_unique<SafetensorsSource>(path), config_without_quantization(config)};
+  PlainModel model{std::make_unique<SafetensorsSource>(path), {}, config_without_quantization(config)};
   if (!config.contains("quantization_config") || config["quantization_config"].is_null()) return model;
   const Json& quantization = config["quantization_config"];
   check(quantization.is_object(), ExitCode::kInput, "quantization_config of {} is not an object", path);

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "io/tensor_source.h"
 #include "src/base/json.h"
@@ -13,6 +14,7 @@ namespace mpiquant {
 // Quantized tensors appear as fp32 under their original names with their readers' values.
 struct PlainModel {
   std::unique_ptr<TensorSource> source;
+  std::vector<std::string> in_blocks;  // tensors that a GGUF file holds in blocks of 8 or fewer bits
   Json config;  // config.json without quantization_config; of a GGUF file without one beside it, from its metadata
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/codec/activations.h"
 #include "src/base/error.h"
 
 // What backends on host memory have in common.
@@ -25,6 +26,13 @@ void Backend::upload_values(Stream& stream, DType dtype, std::span<const std::by
   std::vector<float> values(host.size() / size_of(dtype));
   to_f32(dtype, host, values);
   upload(stream, values, out);
+}
+
+void Backend::round_activations(Stream& stream, ConstMatrix x, Matrix y) {
+  std::vector<float> values(static_cast<std::size_t>(x.rows * x.cols));
+  download(stream, x, values);
+  codec::round_activations(values);
+  upload(stream, values, y);
 }
 
 std::vector<EncodedRows> Backend::sweep_group(Stream& stream, const SweepGroup& group) {

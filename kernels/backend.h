@@ -115,6 +115,8 @@ class Backend {
 
   // Forward pass, x [tokens, features]. lengths: tokens of each of the samples that x concatenates.
   virtual void linear(Stream&, ConstMatrix x, ConstMatrix weight, const float* bias, Matrix y) = 0;  // y = x Wᵀ + bias
+  // y = x as codec::round_activations has it, row by row.
+  virtual void round_activations(Stream& stream, ConstMatrix x, Matrix y);
   virtual void rms_norm(Stream&, ConstMatrix x, const float* weight, float eps, Matrix y) = 0;
   virtual void add(Stream&, ConstMatrix x, Matrix y) = 0;  // y += x
   // x [tokens, heads * head_dim], halves rotated as in Hugging Face; cos, sin [positions, head_dim / 2].

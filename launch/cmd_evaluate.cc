@@ -24,6 +24,13 @@ void print(const Evaluation& result, bool json) {
   std::cout << std::flush;
 }
 
+bool rounds_activations(const options::variables_map& values) {
+  if (values.count("activations") == 0) return false;
+  const std::string& name = values["activations"].as<std::string>();
+  check(name == "float" || name == "q8_0", ExitCode::kUsage, "--activations {} is unknown (known: float, q8_0)", name);
+  return name == "q8_0";
+}
+
 ComputeType compute_of(const options::variables_map& values) {
   if (values.count("compute") == 0) return ComputeType::kF32;
   const std::string& name = values["compute"].as<std::string>();
@@ -41,6 +48,10 @@ CommandPage evaluate_page() {
       ("tokenizer", folder_value(), "directory of the tokenizer, where MODEL has none, by default MODEL")  //
       ("compute", hinted({.placeholder = "TYPE", .choices = {"f32", "bf16", "f16"}, .fallback = "f32"}),
        "products of activations; bf16 is faster where the processor has AVX512-BF16 or AMX, f16 is for GPUs")  //
+      ("activations", hinted({.placeholder = "TYPE", .choices = {"float", "q8_0"}, .fallback = "float"}),
+       "what tensors that a GGUF file holds in blocks are multiplied with; q8_0: rounded to 8 bits, as llama.cpp does on CPUs, "
+       "so that "
+       "its numbers come out")  //
       ("json", options::bool_switch(), "print JSON");
   return {
       "mpiquant evaluate MODEL --text FILE [OPTIONS]",
@@ -50,7 +61,9 @@ CommandPage evaluate_page() {
       {job, {"Text", window_options()}, {"Device", device_options(false)}, common_group()},
       {{"perplexity as papers have it", "mpiquant evaluate MODEL --text test.txt --window 2048"},
        {"how far an output is from the original, on two ranks",
-        "mpirun -n 2 mpiquant evaluate OUT/gptq --reference MODEL --text test.txt \\\n--window 512 --max-windows 64"}},
+        "mpirun -n 2 mpiquant evaluate OUT/gptq --reference MODEL --text test.txt \\\n--window 512 --max-windows 64"},
+       {"what llama.cpp will make of a GGUF file",
+        "mpiquant evaluate OUT/model.gguf --reference MODEL --text test.txt --activations q8_0"}},
       {}};
 }
 
@@ -70,6 +83,7 @@ void run_evaluate(CommandContext& context) {
     compute = compute_of(values);
     check(values.count("model") != 0, ExitCode::kUsage, "MODEL is missing (see mpiquant evaluate --help)");
     model = open_readable_model(values["model"].as<std::string>());
+    if (rounds_activations(values)) round_activations_of_blocks(model);
     if (values.count("reference") != 0) reference = open_readable_model(values["reference"].as<std::string>());
   });
   if (help) return;

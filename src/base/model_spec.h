@@ -20,6 +20,7 @@ struct LinearSpec {
   std::int64_t rows;
   std::int64_t cols;
   bool has_bias;
+  bool rounded_input = false;  // evaluation only: what W multiplies is rounded as codec::round_activations does
 
   std::string weight() const { return module + ".weight"; }
   std::string bias() const { return module + ".bias"; }

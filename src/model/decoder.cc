@@ -51,11 +51,15 @@ void Decoder::advance(Stream& stream, const LayerSpec& layer, const LayerWeights
   const std::vector<LinearWeights>& linears = weights.blocks.at(block);
   expect(unit.input_cols == linears.front().cols, "block {} of layer {} takes {} columns, the unit has {}", block, layer.index,
          linears.front().cols, unit.input_cols);
-  switch (layer.blocks.at(block).linears.front().role) {
+  const BlockSpec& described = layer.blocks.at(block);
+  const LinearSpec& first = described.linears.front();
+  switch (first.role) {
     case Role::kQuery: return attend(stream, layer, linears, unit);
-    case Role::kOutput: add_to_hidden(stream, linears.front(), unit); return normalize(stream, weights.post_attention_norm, unit);
-    case Role::kGate: return gate(stream, linears, unit);
-    case Role::kDown: return add_to_hidden(stream, linears.front(), unit);
+    case Role::kOutput:
+      add_to_hidden(stream, first, linears.front(), unit);
+      return normalize(stream, weights.post_attention_norm, unit);
+    case Role::kGate: return gate(stream, described, linears, unit);
+    case Role::kDown: return add_to_hidden(stream, first, linears.front(), unit);
     default: expect(false, "block {} of layer {} starts with an unknown role", block, layer.index);
   }
 }
@@ -69,13 +73,22 @@ void Decoder::final_norm(Stream& stream, ConstMatrix hidden, const VectorWeights
   backend_.rms_norm(stream, hidden, norm.data(), static_cast<float>(spec_.norm_eps), normed);
 }
 
+void Decoder::multiply(Stream& stream, ConstMatrix x, const LinearSpec& linear, const LinearWeights& weights, Matrix y) const {
+  if (!linear.rounded_input) return backend_.linear(stream, x, weights.matrix(), weights.bias.data(), y);
+  const BackendBuffer buffer = floats(x.rows, x.cols);
+  const Matrix rounded = buffer.matrix(x.rows, x.cols);
+  backend_.round_activations(stream, x, rounded);
+  backend_.linear(stream, rounded, weights.matrix(), weights.bias.data(), y);
+}
+
 void Decoder::attend(Stream& stream, const LayerSpec& layer, const std::vector<LinearWeights>& linears, UnitState& unit) const {
   std::vector<BackendBuffer> buffers;
   std::vector<Matrix> qkv;
-  for (const LinearWeights& linear : linears) {
-    buffers.push_back(floats(unit.tokens, linear.rows));
-    qkv.push_back(buffers.back().matrix(unit.tokens, linear.rows));
-    backend_.linear(stream, unit.input_matrix(), linear.matrix(), linear.bias.data(), qkv.back());
+  const BlockSpec& block = layer.blocks.front();
+  for (std::size_t l = 0; l < linears.size(); ++l) {
+    buffers.push_back(floats(unit.tokens, linears[l].rows));
+    qkv.push_back(buffers.back().matrix(unit.tokens, linears[l].rows));
+    multiply(stream, unit.input_matrix(), block.linears[l], linears[l], qkv.back());
   }
   unit.input = {};
   const std::int64_t half = spec_.head_dim / 2;
@@ -89,26 +102,26 @@ void Decoder::attend(Stream& stream, const LayerSpec& layer, const std::vector<L
   backend_.attention(stream, qkv[0], qkv[1], qkv[2], shape, unit.lengths, unit.input_matrix());
 }
 
-void Decoder::gate(Stream& stream, const std::vector<LinearWeights>& linears, UnitState& unit) const {
+void Decoder::gate(Stream& stream, const BlockSpec& block, const std::vector<LinearWeights>& linears, UnitState& unit) const {
   const LinearWeights &gate = linears[0], &up = linears[1];
   BackendBuffer gated = floats(unit.tokens, gate.rows);
   const Matrix out = gated.matrix(unit.tokens, gate.rows);
-  backend_.linear(stream, unit.input_matrix(), gate.matrix(), gate.bias.data(), out);
+  multiply(stream, unit.input_matrix(), block.linears[0], gate, out);
   const BackendBuffer buffer = floats(std::min(unit.tokens, backend_.chunk_tokens()), up.rows);
   for_chunks(unit.tokens, backend_.chunk_tokens(), [&](std::int64_t begin, std::int64_t end) {
     const Matrix part = buffer.matrix(end - begin, up.rows), rows = out.row_range(begin, end);
-    backend_.linear(stream, unit.input_matrix().row_range(begin, end), up.matrix(), up.bias.data(), part);
+    multiply(stream, unit.input_matrix().row_range(begin, end), block.linears[1], up, part);
     backend_.silu_gate(stream, rows, part, rows);
   });
   unit.input = std::move(gated);
   unit.input_cols = gate.rows;
 }
 
-void Decoder::add_to_hidden(Stream& stream, const LinearWeights& linear, UnitState& unit) const {
+void Decoder::add_to_hidden(Stream& stream, const LinearSpec& linear, const LinearWeights& weights, UnitState& unit) const {
   const BackendBuffer buffer = floats(std::min(unit.tokens, backend_.chunk_tokens()), linear.rows);
   for_chunks(unit.tokens, backend_.chunk_tokens(), [&](std::int64_t begin, std::int64_t end) {
     const Matrix part = buffer.matrix(end - begin, linear.rows);
-    backend_.linear(stream, unit.input_matrix().row_range(begin, end), linear.matrix(), linear.bias.data(), part);
+    multiply(stream, unit.input_matrix().row_range(begin, end), linear, weights, part);
     backend_.add(stream, part, unit.hidden_matrix(spec_.hidden).row_range(begin, end));
   });
   unit.input = {};

@@ -47,9 +47,10 @@ class Decoder {
 
  private:
   BackendBuffer floats(std::int64_t rows, std::int64_t cols) const;
+  void multiply(Stream& stream, ConstMatrix x, const LinearSpec& linear, const LinearWeights& weights, Matrix y) const;
   void attend(Stream& stream, const LayerSpec& layer, const std::vector<LinearWeights>& linears, UnitState& unit) const;
-  void gate(Stream& stream, const std::vector<LinearWeights>& linears, UnitState& unit) const;
-  void add_to_hidden(Stream& stream, const LinearWeights& linear, UnitState& unit) const;
+  void gate(Stream& stream, const BlockSpec& block, const std::vector<LinearWeights>& linears, UnitState& unit) const;
+  void add_to_hidden(Stream& stream, const LinearSpec& linear, const LinearWeights& weights, UnitState& unit) const;
   void normalize(Stream& stream, const VectorWeights& norm, UnitState& unit) const;
 
   ModelSpec spec_;

@@ -60,7 +60,6 @@ void Committer::publish(StateFile file) const {
 }
 
 void Committer::keep_codes(std::int64_t layer, const std::string& module, const EncodedLinear& linear) {
-  const PhaseTimer timer(report_, "checkpoint");
   if (!codes_) codes_.emplace(make_file(Checkpoint::codes_name(layer, job_.world.rank())));
   write_codes(codes_->writer, module, linear);
 }

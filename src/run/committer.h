@@ -37,7 +37,7 @@ class Committer {
             RankReport& report);
   ~Committer();
 
-  // Codes of the propagated output, on the replica that packed them.
+  // Codes of the propagated output, on the replica that packed them; from any thread, one at a time, before the layer is done.
   void keep_codes(std::int64_t layer, const std::string& module, const EncodedLinear& linear);
 
   // A closed file that becomes durable with the current layer.

@@ -129,6 +129,7 @@ std::vector<EncodedRows> BlockConverter::assemble(Task& task, const LinearSpec& 
 void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std::span<const ConstMatrix> weights,
                              const Factor* factor, std::int64_t tokens, std::span<const Matrix> decoded) {
   Communicator& group = *job_.grid.group;
+  const bool beside = job_.backend.space() == MemSpace::kDevice;
   std::vector<Task> tasks = tasks_of(block, plan);
   // A backend that sweeps groups gets all linears at once; else no more than one is held in codes.
   const std::size_t at_once = job_.backend.group_rows() > 0 ? std::max<std::size_t>(1, tasks.size()) : 1;
@@ -157,43 +158,68 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
                                 decoded[task.linear].row_range(rows.row_begin, rows.row_begin + rows.rows));
           });
         }
-        if (group.rank() == writer) finish(linear, task.variant, std::move(parts), factor, tokens);
+        if (group.rank() != writer) return;
+        Written whole = gathered(linear, task.variant, std::move(parts), factor, tokens);
+        records_.push_back(whole.record);
+        if (beside)
+          waiting_.push_back(std::move(whole));
+        else
+          write(std::move(whole));
       });
     }
   }
+  if (!beside) return;
+  // The device goes on while the block is packed and written; codes of two blocks are held at most.
+  timed_collectively(group, report_, "write", [&] {
+    settle();
+    writing_ = std::async(std::launch::async, [this, linears = std::exchange(waiting_, {})]() mutable {
+      for (Written& linear : linears) write(std::move(linear));
+    });
+  });
 }
 
-// On the writer: the whole linear out of its parts, recorded and written to every output of the variant.
-void BlockConverter::finish(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts,
-                            const Factor* factor, std::int64_t tokens) {
-  EncodedLinear whole{variant.codec, linear.rows, linear.cols, {}, {}, group_index(variant.codec, factor, linear.cols)};
-  whole.codes.reserve(static_cast<std::size_t>(linear.rows * linear.cols));
-  whole.params.reserve(static_cast<std::size_t>(linear.rows * variant.codec.groups(linear.cols)));
-  TensorRecord record;
+BlockConverter::Written BlockConverter::gathered(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts,
+                                                 const Factor* factor, std::int64_t tokens) const {
+  Written out{linear, variant, std::move(parts), group_index(variant.codec, factor, linear.cols), {}};
+  TensorRecord& record = out.record;
   record.module = linear.module;
   record.codec = to_string(variant.codec);
   record.outputs = variant.outputs;
+  for (EncodedRows& rows : out.parts) {
+    rows.resident.reset();
+    for (const double loss : rows.loss) record.error += loss;
+    record.scale_underflows += rows.scale_underflows;
+    record.scale_overflows += rows.scale_overflows;
+  }
+  if (factor == nullptr) return out;
+  record.error *= 2.0 / static_cast<double>(tokens);  // the sweep's loss is half the error, of the sum over tokens
+  record.damp_percent = factor->damp_percent;
+  record.damp_retries = factor->retries;
+  record.dead_columns = std::count(factor->dead.begin(), factor->dead.end(), 1);
+  return out;
+}
+
+// Packs the linear for every output of the variant, and writes it.
+void BlockConverter::write(Written written) {
+  const auto& [linear, variant, parts, g_idx, record] = written;
+  EncodedLinear whole{variant.codec, linear.rows, linear.cols, {}, {}, std::move(written.g_idx)};
+  whole.codes.reserve(static_cast<std::size_t>(linear.rows * linear.cols));
+  whole.params.reserve(static_cast<std::size_t>(linear.rows * variant.codec.groups(linear.cols)));
   std::int64_t next_row = 0;
-  for (EncodedRows& rows : parts) {
+  for (EncodedRows& rows : written.parts) {
     expect(rows.row_begin == next_row, "{}: rows from {} are missing", linear.module, next_row);
     next_row += rows.rows;
     whole.codes.insert(whole.codes.end(), rows.codes.begin(), rows.codes.end());
     whole.params.insert(whole.params.end(), rows.params.begin(), rows.params.end());
-    for (const double loss : rows.loss) record.error += loss;
-    record.scale_underflows += rows.scale_underflows;
-    record.scale_overflows += rows.scale_overflows;
     rows = {};
   }
   expect(next_row == linear.rows, "{}: {} of {} rows arrived", linear.module, next_row, linear.rows);
-  if (factor != nullptr) {
-    record.error *= 2.0 / static_cast<double>(tokens);  // the sweep's loss is half the error, of the sum over tokens
-    record.damp_percent = factor->damp_percent;
-    record.damp_retries = factor->retries;
-    record.dead_columns = std::count(factor->dead.begin(), factor->dead.end(), 1);
-  }
   for (const std::size_t output : variant.outputs) files_.write_linear(output, linear.module, whole);
   if (variant.propagated && keep_codes_) keep_codes_(linear.module, whole);
-  records_.push_back(std::move(record));
+}
+
+void BlockConverter::settle() {
+  if (writing_.valid()) writing_.get();
 }
 
 }  // namespace mpiquant

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <future>
 #include <map>
 #include <optional>
 #include <string>
@@ -21,7 +22,8 @@ namespace mpiquant {
 // tensor's writer, and the rows that are propagated to all replicas.
 class BlockConverter {
  public:
-  // Takes the codes of a linear of the propagated output, on the replica that packed them.
+  // Takes the codes of a linear of the propagated output, on the replica that packed them; maybe in the background, one at a
+  // time.
   using KeepCodes = std::function<void(const std::string& module, const EncodedLinear& linear)>;
 
   // keep_codes may be empty.
@@ -35,6 +37,9 @@ class BlockConverter {
   // Collective over the replicas.
   void convert(const BlockSpec& block, const BlockPlan& plan, std::span<const ConstMatrix> weights, const Factor* factor,
                std::int64_t tokens, std::span<const Matrix> decoded);
+
+  // Waits for what is packed and written beside the work of a device, and throws what that threw. Before the records are taken.
+  void settle();
 
   // A codec that outputs store a linear in.
   struct Variant {
@@ -64,8 +69,17 @@ class BlockConverter {
   void encode(std::span<Task> tasks, std::span<const ConstMatrix> weights, const Factor* factor);
   std::vector<EncodedRows> assemble(Task& task, const LinearSpec& linear, const BlockPlan& plan,
                                     const std::vector<std::vector<std::byte>>& messages) const;
-  void finish(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts, const Factor* factor,
-              std::int64_t tokens);
+  // A whole linear on its writer, out of its parts.
+  struct Written {
+    LinearSpec linear;
+    Variant variant;
+    std::vector<EncodedRows> parts;
+    std::vector<std::int32_t> g_idx;
+    TensorRecord record;
+  };
+  Written gathered(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts, const Factor* factor,
+                   std::int64_t tokens) const;
+  void write(Written written);
 
   Job& job_;
   const Recipe& recipe_;
@@ -75,6 +89,8 @@ class BlockConverter {
   KeepCodes keep_codes_;
   RankReport& report_;
   std::vector<TensorRecord> records_;
+  std::vector<Written> waiting_;  // of this block, while the backend is a device's
+  std::future<void> writing_;     // of the blocks before
 };
 
 }  // namespace mpiquant

@@ -67,6 +67,11 @@ Scored run_model(Job& job, const EvaluatedModel& model, const Samples& windows, 
     const Matrix hidden = unit.hidden_matrix(model.spec.hidden);
     decoder->final_norm(stream, hidden, norm, hidden);
   });
+  if (model.spec.head.rounded_input)
+    for_units([&](Stream& stream, UnitState& unit) {
+      const Matrix hidden = unit.hidden_matrix(model.spec.hidden);
+      job.backend.round_activations(stream, hidden, hidden);
+    });
   out.head = loader.load_linear(model.spec.head, model.spec.head_weight());
   return out;
 }

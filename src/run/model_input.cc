@@ -40,10 +40,24 @@ ModelInput open_readable_model(const std::string& argument) {
   input.directory = location.directory;
   input.name = location.name;
   input.source = std::move(plain.source);
+  input.in_blocks = std::move(plain.in_blocks);
   input.spec = parse_config(plain.config, DType::kF32);
   for (const std::string& unused : check_tensors(input.spec, *input.source))
     warn_line("{}: {} is not used", location.name, unused);
   return input;
+}
+
+void round_activations_of_blocks(ModelInput& model) {
+  check(!model.in_blocks.empty(), ExitCode::kUsage,
+        "--activations q8_0: {} is no GGUF file with tensors in blocks (llama.cpp rounds what it multiplies with those alone) "
+        "leave "
+        "the option away",
+        model.name);
+  const auto in_blocks = [&](const std::string& tensor) { return std::ranges::count(model.in_blocks, tensor) != 0; };
+  for (LayerSpec& layer : model.spec.layers)
+    for (BlockSpec& block : layer.blocks)
+      for (LinearSpec& linear : block.linears) linear.rounded_input = in_blocks(linear.weight());
+  model.spec.head.rounded_input = in_blocks(model.spec.head_weight());
 }
 
 namespace {

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "io/tensor_source.h"
 #include "src/base/model_spec.h"
@@ -16,6 +17,7 @@ struct ModelInput {
   std::string name;  // "org/name" or the directory's last component
   ModelSpec spec;
   std::unique_ptr<TensorSource> source;
+  std::vector<std::string> in_blocks;  // tensors that a GGUF file holds in blocks
 
   std::map<std::string, DType> dtypes() const;  // of all float tensors, by name
 };
@@ -26,6 +28,10 @@ ModelInput open_model(const std::string& argument);
 
 // A model in any form that is read here, quantized ones and GGUF files included, with decoded weights.
 ModelInput open_readable_model(const std::string& argument);
+
+// From now on the model's spec has the linears that are stored in blocks multiply rounded activations, as llama.cpp does on CPUs.
+// Throws (usage error) when the model is no GGUF file with such tensors.
+void round_activations_of_blocks(ModelInput& model);
 
 // Throws, on every rank, when the ranks see different files: each hashes config.json and pieces of the tensors, at the cost of a
 // few hundred small reads. Collective.

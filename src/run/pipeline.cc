@@ -262,6 +262,7 @@ void Pipeline::run_layer(std::int64_t index, std::optional<LayerWeights> residen
 }
 
 void Pipeline::commit(std::int64_t layer, std::chrono::steady_clock::time_point start) {
+  timed_collectively(*job_.grid.group, report_, "write", [&] { converter_.settle(); });
   std::map<std::string, std::string> codes;
   if (propagated_ && calibrated() && layer < static_cast<std::int64_t>(model_.layers.size())) {
     const LayerSpec& spec = model_.layers[static_cast<std::size_t>(layer)];

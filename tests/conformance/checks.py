@@ -18,9 +18,9 @@ def unequal(theirs, ours):
     return [name for name, w in theirs.items() if not torch.equal(w, ours[name + ".weight"].to(w.dtype))]
 
 
-def our_logits(forward_dump, folder, windows):
+def our_logits(forward_dump, folder, windows, activations="float"):
     """[n, T, V] of a dense repository by the program's own forward pass."""
-    return torch.stack([forward_dump(folder, w.tolist())["logits"] for w in windows])
+    return torch.stack([forward_dump(folder, w.tolist(), activations)["logits"] for w in windows])
 
 
 def zero_group(tensors, group):

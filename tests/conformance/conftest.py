@@ -50,14 +50,15 @@ def windows(tiny_llama):
 
 @pytest.fixture(scope="session")
 def forward_dump(tmp_path_factory):
-    """forward_dump(model, ids) -> {"hidden.<i>": [T, H], "logits": [T, V]}, computed by the program in fp32."""
+    """forward_dump(model, ids, activations) -> {"hidden.<i>": [T, H], "logits": [T, V]}, computed by the program in fp32; activations: "float", or
+    "q8_0" for those of the layers' linears rounded as llama.cpp does."""
     from safetensors.torch import load_file
 
     program, folder = program_path("MQ_FORWARD_DUMP", "mq_forward_dump"), tmp_path_factory.mktemp("forward")
 
-    def dump(model, ids):
+    def dump(model, ids, activations="float"):
         (folder / "ids.json").write_text(json.dumps([int(i) for i in ids]))
-        run(program, model, folder / "ids.json", folder / "out.safetensors")
+        run(program, model, folder / "ids.json", folder / "out.safetensors", activations)
         return {k: t.clone() for k, t in load_file(folder / "out.safetensors").items()}  # the file is mapped, and the next call writes it anew
 
     return dump

@@ -1,10 +1,12 @@
 """GGUF files as gguf-py, Transformers and llama.cpp (xllamacpp) load them."""
+import json
 import shutil
 
 import pytest
 import torch
 from transformers import AutoTokenizer
 
+from conftest import ROOT, program_path, run
 from checks import dense_weights, our_logits
 from readers import LlamaCpp, gguf_weights, load_gguf, logits, mean_kl
 
@@ -19,6 +21,7 @@ CASES = {
 }
 LIMIT = 1e-6            # fp32 arithmetic on the decoded weights
 LIMIT_LLAMA_CPP = 1e-3  # llama.cpp rounds activations to 8 bits for the quantized types
+LIMIT_ROUNDED = 6e-7    # so do we; its keys and values have 16 bits, and what is near the middle of two codes goes either way
 POSITIONS = range(160, 208)
 
 
@@ -65,7 +68,27 @@ def test_llama_cpp(kind, files, forward_dump, windows, tiny_llama):
     path, dense = files(kind)
     ours = our_logits(forward_dump, dense, windows[:1])[0]
     limit = LIMIT_LLAMA_CPP if kind.startswith("q") else 1e-4 if kind != "f32" else LIMIT
-    assert llama_cpp_kl(path, ours, windows[0], AutoTokenizer.from_pretrained(tiny_llama)) <= limit
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
+    plain = llama_cpp_kl(path, ours, windows[0], tokenizer)
+    assert plain <= limit
+    if kind.startswith("q"):
+        rounded = llama_cpp_kl(path, our_logits(forward_dump, dense, windows[:1], "q8_0")[0], windows[0], tokenizer)
+        print(f"{kind}: KL divergence {plain:.2e}, with rounded activations {rounded:.2e}")
+        assert rounded <= LIMIT_ROUNDED and rounded <= plain
+
+
+def test_evaluate_as_llama_cpp(files):
+    """`evaluate --activations q8_0` of the file is the rounded forward pass of its weights, and not the plain one."""
+    path, dense = files("q4_0")
+    text = ROOT / "configs" / "calibration" / "corpus-evaluation.txt"
+
+    def kl(*options):
+        out = run(program_path("MPIQUANT_BIN", "mpiquant"), "evaluate", path, "--reference", dense, "--text", text, "--window", 64, "--max-windows", 4, "--json",
+                  "--quiet", *options)
+        return json.loads(out.strip().splitlines()[-1])["kl_divergence"]
+
+    assert kl() <= 1e-9
+    assert 1e-7 <= kl("--activations", "q8_0") <= LIMIT_LLAMA_CPP
 
 
 def test_llama_cpp_tokenizer(files, tiny_llama):

@@ -3,10 +3,12 @@
 Needs MPIQUANT_REAL_MODEL (the folder of a model, as SmolLM2-135M) and MPIQUANT_REAL_TEXT (a text for calibration); some ten minutes on two cores.
 """
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from checks import check_reader, dense_weights, our_logits
@@ -19,7 +21,6 @@ pytestmark = pytest.mark.skipif(not (MODEL and TEXT), reason="MPIQUANT_REAL_MODE
 FORMATS = ["gptq", "dense:gptq", "compressed-tensors", "dense:compressed-tensors", "gguf:q4_0", "dense:q4_0"]
 LIMIT = 1e-6
 LIMIT_16 = 1e-4         # readers that round decoded weights to the 16 bits of the scales; llama.cpp keeps keys and values in 16 bits
-LIMIT_LLAMA_CPP = 5e-3  # llama.cpp rounds activations to 8 bits, and a real model has large ones: see the F32 file of the same weights
 POSITIONS = range(96, 112)
 
 
@@ -56,6 +57,15 @@ def llama_cpp_kl(path, ours, ids, tokenizer):
     return mean_kl(ours[0, list(POSITIONS)], torch.stack([reader.log_probabilities(ids[: t + 1], ours.shape[-1], harmless) for t in POSITIONS]))
 
 
+def with_moved_norms(folder, out):
+    """A copy of a dense repository whose norms are multiplied by 1 ± 1e-6."""
+    shutil.copytree(folder, out)
+    torch.manual_seed(0)
+    for file in out.glob("*.safetensors"):
+        save_file({k: t * (1 + 1e-6 * torch.randn_like(t)) if "layernorm" in k else t for k, t in load_file(file).items()}, file, metadata={"format": "pt"})
+    return out
+
+
 def test_gguf(outputs, window, forward_dump, tmp_path):
     path, dense = next(outputs["gguf:q4_0"].glob("*.gguf")), outputs["dense:q4_0"]
     theirs, weights = gguf_weights(path), dense_weights(dense)
@@ -66,4 +76,10 @@ def test_gguf(outputs, window, forward_dump, tmp_path):
     run(program_path("MPIQUANT_BIN", "mpiquant"), "quantize", dense, "--method", "rtn", "--format", "gguf:f32", "--output", tmp_path / "f32", "--quiet")
     tokenizer, ids = AutoTokenizer.from_pretrained(MODEL), window[0].tolist()
     assert llama_cpp_kl(next((tmp_path / "f32").glob("*.gguf")), ours, ids, tokenizer) <= LIMIT_16
-    assert llama_cpp_kl(path, ours, ids, tokenizer) <= LIMIT_LLAMA_CPP
+    # llama.cpp rounds activations to 8 bits, and this model's are so large that norms that differ by 1e-6 make other roundings all the way
+    # up: no program is closer to llama.cpp there than the same rounding is to itself.
+    rounded, moved = (our_logits(forward_dump, folder, window, "q8_0")[0, list(POSITIONS)] for folder in (dense, with_moved_norms(dense, tmp_path / "moved")))
+    chance = mean_kl(rounded, moved.log_softmax(-1))
+    kl = llama_cpp_kl(path, ours, ids, tokenizer)
+    print(f"KL divergence {kl:.2e}, of rounded activations from themselves {chance:.2e}")
+    assert kl <= 1.5 * chance and kl <= 5e-3

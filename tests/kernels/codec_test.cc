@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/codec/activations.h"
 #include "kernels/codec/blocks.h"
 #include "kernels/codec/grids.h"
 #include "kernels/codec/rows.h"
@@ -307,6 +308,27 @@ TEST(Codec, SearchNeverHasALargerErrorThanNone) {
     gain += plain[g] - searched[g];
   }
   EXPECT_GT(gain, 0);
+}
+
+TEST(Activations, AreRoundedByBlocksOf32AsLlamaCppDoes) {
+  std::vector<float> x(3 * 32);
+  x[0] = 63.5F;  // steps of a half
+  x[1] = 0.25F;  // in the middle of two: to the even one
+  x[2] = 0.75F;
+  x[3] = -0.26F;
+  x[64] = -1;  // a step that half precision does not hold: the codes are made with the exact one
+  x[65] = 0.5F;
+  codec::round_activations(x);
+  EXPECT_EQ(x[0], 63.5F);
+  EXPECT_EQ(x[1], 0);
+  EXPECT_EQ(x[2], 1);
+  EXPECT_EQ(x[3], -0.5F);
+  for (std::size_t i = 32; i < 64; ++i) EXPECT_EQ(x[i], 0);
+  const float step = round_to(DType::kF16, 1.0F / 127);
+  EXPECT_NE(step, 1.0F / 127);
+  EXPECT_EQ(x[64], -127 * step);
+  EXPECT_EQ(x[65], 64 * step);
+  EXPECT_THROW(codec::round_activations(std::span(x).first(31)), Error);
 }
 
 TEST(Codec, WeightsThatAreNotFiniteAreRefused) {

@@ -1,5 +1,5 @@
-// mq_forward_dump MODEL IDS.json OUT.safetensors: runs a model on a JSON list of token ids and writes, in fp32, hidden.<i> [T, H]
-// (the output of layer i) and logits [T, V].
+// mq_forward_dump MODEL IDS.json OUT.safetensors [float|q8_0]: runs a model on a JSON list of token ids and writes, in fp32,
+// hidden.<i> [T, H] (the output of layer i) and logits [T, V]. q8_0: the linears of layers multiply rounded activations.
 #include <cstdio>
 #include <exception>
 #include <span>
@@ -38,9 +38,12 @@ void write_run(const ForwardRun& run, const ModelSpec& spec, const std::string& 
   file.close();
 }
 
-void dump(const std::string& model, const std::string& ids_path, const std::string& out) {
+void dump(const std::string& model, const std::string& ids_path, const std::string& out, bool rounded) {
   const SafetensorsSource source(model);
-  const ModelSpec spec = read_model(model, source);
+  ModelSpec spec = read_model(model, source);
+  for (LayerSpec& layer : spec.layers)
+    for (BlockSpec& block : layer.blocks)
+      for (LinearSpec& linear : block.linears) linear.rounded_input = rounded;
   const std::vector<std::int32_t> ids = read_ids(ids_path);
   const auto backend = make_cpu_backend(1);
   write_run(run_forward(source, spec, ids, {static_cast<std::int64_t>(ids.size())}, *backend), spec, out);
@@ -51,8 +54,10 @@ void dump(const std::string& model, const std::string& ids_path, const std::stri
 
 int main(int argc, char** argv) {
   try {
-    mpiquant::check(argc == 4, mpiquant::ExitCode::kUsage, "usage: mq_forward_dump MODEL IDS.json OUT.safetensors");
-    mpiquant::dump(argv[1], argv[2], argv[3]);
+    const std::string activations = argc == 5 ? argv[4] : "float";
+    mpiquant::check((argc == 4 || argc == 5) && (activations == "float" || activations == "q8_0"), mpiquant::ExitCode::kUsage,
+                    "usage: mq_forward_dump MODEL IDS.json OUT.safetensors [float|q8_0]");
+    mpiquant::dump(argv[1], argv[2], argv[3], activations == "q8_0");
     return 0;
   } catch (const mpiquant::Error& e) {
     std::fprintf(stderr, "%s\n", e.what());
