@@ -59,9 +59,10 @@ PY
 
 # NCCL fails on one rank in the middle: all ranks end with 6 at once, and the same command goes on.
 start=$SECONDS
-MPIQUANT_CUDA_HOST_NCCL_FAILS=1:9 refused "NCCL that fails" 6 "NCCL failed: unhandled system error" on_gpus 2 broken
+MPIQUANT_CUDA_HOST_NCCL_FAILS=1:30 refused "NCCL that fails" 6 "NCCL failed: unhandled system error" on_gpus 2 broken
 [ $((SECONDS - start)) -lt 30 ] || fail "the ranks took $((SECONDS - start)) s to end"
 [ ! -e "$folder/broken" ] || fail "a run that failed left something under the final name"
+MPIQUANT_CUDA_HOST_NAME="another GPU" refused "going on with another GPU" 2 "kernel set differs" on_gpus 2 broken
 on_gpus 2 broken || fail "going on after NCCL's failure"
 same broken
 

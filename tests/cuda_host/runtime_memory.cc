@@ -70,7 +70,8 @@ cudaError_t cudaGetDevice(int* device) {
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
-  std::snprintf(properties->name, sizeof properties->name, "CUDA on the host");
+  const char* name = std::getenv("MPIQUANT_CUDA_HOST_NAME");
+  std::snprintf(properties->name, sizeof properties->name, "%s", name == nullptr ? "CUDA on the host" : name);
   properties->major = 9;
   properties->totalGlobalMem = mpiquant::cuda_host::total_bytes();
   return cudaSuccess;

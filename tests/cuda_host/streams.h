@@ -20,9 +20,9 @@ struct CUevent_st {
 
 namespace mpiquant::cuda_host {
 
-// When steps run. kLate: not before somebody waits for their stream, so that a missing wait of the host shows as work that has not
-// happened. kCrossed: likewise, but those of the other streams first, so that a missing wait between streams shows. kEarly: as soon
-// as they are queued, so that an operand that is written after it was passed on shows.
+// When steps run. kLate: not before somebody waits for their stream, so that a missing wait of the host shows as work that has
+// not happened. kCrossed: likewise, but those of the other streams first, so that a missing wait between streams shows. kEarly:
+// as soon as they are queued, so that an operand that is written after it was passed on shows.
 enum class Order { kLate, kCrossed, kEarly };
 Order order();  // MPIQUANT_CUDA_HOST_ORDER: late (also when unset), crossed or early
 
