@@ -62,6 +62,9 @@ class DeviceGroup : public testing::TestWithParam<Way> {
       GTEST_SKIP() << "NCCL " << nccl_version() << " does not take " << world->size() << " ranks on one GPU here";
     group_ = GetParam() == Way::kNccl ? make_nccl_comm(std::move(world), 0) : make_cuda_staged_comm(std::move(world), 0);
   }
+  void TearDown() override {
+    if (group_) group_->barrier();  // a rank that leaves the group while another still waits in it is a lost one
+  }
   std::unique_ptr<Communicator> group_;
 };
 
