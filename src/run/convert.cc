@@ -7,6 +7,29 @@
 #include "src/run/timed.h"
 
 namespace mpiquant {
+namespace {
+
+// What is recorded of a linear: all its parts.
+TensorRecord record_of(const LinearSpec& linear, const BlockConverter::Variant& variant, std::span<const EncodedRows> parts,
+                       const Factor* factor, std::int64_t tokens) {
+  TensorRecord record;
+  record.module = linear.module;
+  record.codec = to_string(variant.codec);
+  record.outputs = variant.outputs;
+  for (const EncodedRows& rows : parts) {
+    for (const double loss : rows.loss) record.error += loss;
+    record.scale_underflows += rows.scale_underflows;
+    record.scale_overflows += rows.scale_overflows;
+  }
+  if (factor == nullptr) return record;
+  record.error *= 2.0 / static_cast<double>(tokens);  // the sweep's loss is half the error, of the sum over tokens
+  record.damp_percent = factor->damp_percent;
+  record.damp_retries = factor->retries;
+  record.dead_columns = std::count(factor->dead.begin(), factor->dead.end(), 1);
+  return record;
+}
+
+}  // namespace
 
 BlockConverter::BlockConverter(Job& job, const Recipe& recipe, const std::vector<OutputSpec>& outputs,
                                std::optional<std::size_t> propagated, OutputFiles& files, KeepCodes keep_codes,
@@ -159,8 +182,9 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
           });
         }
         if (group.rank() != writer) return;
-        Written whole = gathered(linear, task.variant, std::move(parts), factor, tokens);
-        records_.push_back(whole.record);
+        records_.push_back(record_of(linear, task.variant, parts, factor, tokens));
+        for (EncodedRows& rows : parts) rows.resident.reset();
+        Written whole{linear, task.variant, std::move(parts), group_index(task.variant.codec, factor, linear.cols)};
         if (beside)
           waiting_.push_back(std::move(whole));
         else
@@ -178,30 +202,10 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
   });
 }
 
-BlockConverter::Written BlockConverter::gathered(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts,
-                                                 const Factor* factor, std::int64_t tokens) const {
-  Written out{linear, variant, std::move(parts), group_index(variant.codec, factor, linear.cols), {}};
-  TensorRecord& record = out.record;
-  record.module = linear.module;
-  record.codec = to_string(variant.codec);
-  record.outputs = variant.outputs;
-  for (EncodedRows& rows : out.parts) {
-    rows.resident.reset();
-    for (const double loss : rows.loss) record.error += loss;
-    record.scale_underflows += rows.scale_underflows;
-    record.scale_overflows += rows.scale_overflows;
-  }
-  if (factor == nullptr) return out;
-  record.error *= 2.0 / static_cast<double>(tokens);  // the sweep's loss is half the error, of the sum over tokens
-  record.damp_percent = factor->damp_percent;
-  record.damp_retries = factor->retries;
-  record.dead_columns = std::count(factor->dead.begin(), factor->dead.end(), 1);
-  return out;
-}
-
 // Packs the linear for every output of the variant, and writes it.
 void BlockConverter::write(Written written) {
-  const auto& [linear, variant, parts, g_idx, record] = written;
+  const LinearSpec& linear = written.linear;
+  const Variant& variant = written.variant;
   EncodedLinear whole{variant.codec, linear.rows, linear.cols, {}, {}, std::move(written.g_idx)};
   whole.codes.reserve(static_cast<std::size_t>(linear.rows * linear.cols));
   whole.params.reserve(static_cast<std::size_t>(linear.rows * variant.codec.groups(linear.cols)));

@@ -75,10 +75,7 @@ class BlockConverter {
     Variant variant;
     std::vector<EncodedRows> parts;
     std::vector<std::int32_t> g_idx;
-    TensorRecord record;
   };
-  Written gathered(const LinearSpec& linear, const Variant& variant, std::vector<EncodedRows> parts, const Factor* factor,
-                   std::int64_t tokens) const;
   void write(Written written);
 
   Job& job_;
