@@ -56,7 +56,8 @@ struct RunFacts {
   int bits = 4;
   std::int64_t group_size = 128;
   bool symmetric = true;
-  std::string act_order;  // "static", "dynamic", "none"
+  std::vector<std::string> transforms;  // of the model before the method
+  std::string act_order;                // "static", "dynamic", "none"
   double damp_percent = 0.01;
   bool true_sequential = true;
   bool mse = false;

@@ -44,6 +44,9 @@ void DecodedSource::read_entry(const TensorEntry& entry, std::int64_t byte_offse
   const std::int64_t row_bytes = entry.bytes / entry.rows();
   const std::int64_t begin = byte_offset / row_bytes;
   const std::int64_t end = (byte_offset + static_cast<std::int64_t>(out.size()) + row_bytes - 1) / row_bytes;
+  const bool whole_rows = byte_offset % row_bytes == 0 && static_cast<std::int64_t>(out.size()) % row_bytes == 0;
+  if (whole_rows && reinterpret_cast<std::uintptr_t>(out.data()) % alignof(float) == 0)
+    return reader.decode(begin, end, {reinterpret_cast<float*>(out.data()), out.size() / sizeof(float)});
   std::vector<float> rows(static_cast<std::size_t>((end - begin) * row_bytes) / sizeof(float));
   reader.decode(begin, end, rows);
   std::memcpy(out.data(), reinterpret_cast<const std::byte*>(rows.data()) + (byte_offset - begin * row_bytes), out.size());

@@ -15,6 +15,7 @@
 #include "src/quant/method.h"
 #include "src/run/measure.h"
 #include "src/run/node_memory.h"
+#include "src/run/rotated_model.h"
 #include "src/run/run_facts.h"
 
 namespace mpiquant {
@@ -116,6 +117,14 @@ Answer answer(const Question& question, int ranks) {
   out.forecast = forecast(input);
   if (question.here) out.forecast.summary.memory_limit = available_memory() / ranks;
   return out;
+}
+
+void transform(Question& question) {
+  check(question.model.input.has_value(), ExitCode::kUsage,
+        "--transform for {} (a {} is planned by its shape alone) leave it away", question.model.name,
+        question.model.shape.architecture);
+  question.model.input = transformed(std::move(*question.model.input), question.recipe.transforms);
+  question.model.shape = shape_of(question.model.input->spec);
 }
 
 void check_fits(const PlanSummary& summary) {
@@ -273,6 +282,7 @@ void run_plan(CommandContext& context) {
     question.machine = find_machine(values.count("topology") != 0 ? values["topology"].as<std::string>() : kDefaultTopology);
     question.model = find_plan_model(values["model"].as<std::string>());
     question.recipe = read_choices(values).recipe;
+    if (!question.recipe.transforms.empty()) transform(question);
     question.per_node = count_of(values, "gpus-per-node", 1).value_or(question.machine.ranks);
     question.stage_nodes = count_of(values, "stage-nodes", 0).value_or(0);
     const int nodes = count_of(values, "nodes", 1).value_or(1);

@@ -14,6 +14,7 @@
 #include "src/run/identity.h"
 #include "src/run/model_input.h"
 #include "src/run/quantize.h"
+#include "src/run/rotated_model.h"
 #include "src/run/stage_weights.h"
 
 namespace mpiquant {
@@ -113,6 +114,7 @@ void run_quantize(CommandContext& context) {
   require_same(world, {{"recipe", fingerprint(choices)}});
   if (values.count("stage-dir") != 0 && !values["dry-run"].as<bool>())
     stage_weights(world, model, values["stage-dir"].as<std::string>());
+  collectively(world, [&] { model = transformed(std::move(model), request.recipe.transforms); });
   request.threads = thread_count(values, world);
   const bool dry = values["dry-run"].as<bool>();
   const bool json = values["json"].as<bool>();

@@ -127,6 +127,7 @@ Json identity_json(const Recipe& recipe) {
               {"group_size", recipe.group_size},
               {"sym", recipe.symmetric},
               {"act_order", to_string(recipe.order)},
+              {"transforms", recipe.transforms},
               {"damp_percent", recipe.damp_percent},
               {"damp_increment", recipe.damp_increment},
               {"mse", recipe.mse},
@@ -140,6 +141,8 @@ Json identity_json(const Recipe& recipe) {
               {"unit_samples", recipe.unit_samples}};
 }
 
+std::vector<std::string> transform_names() { return {"rotate"}; }
+
 void check_recipe_values(const Recipe& recipe) {
   check_bits(recipe.bits);
   check_group_size(recipe.group_size);
@@ -152,6 +155,8 @@ void check_recipe_values(const Recipe& recipe) {
   check(recipe.stages >= 1, ExitCode::kUsage, "stages = {} (there is at least one stage) give a positive number", recipe.stages);
   check(recipe.max_shard_bytes >= 1, ExitCode::kUsage, "max_shard_size = {} (a file holds something) give a size, as 5GB",
         recipe.max_shard_bytes);
+  check(recipe.transforms.size() <= 1, ExitCode::kUsage, "transforms: {} is given twice (a model is rotated once) keep one",
+        recipe.transforms.empty() ? "" : recipe.transforms.front());
   check_labels(recipe.outputs);
 }
 

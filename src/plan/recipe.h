@@ -50,6 +50,7 @@ struct Recipe {
   std::int64_t group_size = 128;
   bool symmetric = true;
   ActOrder order = ActOrder::kStatic;
+  std::vector<std::string> transforms;  // exact rewritings of the model before the method: "rotate"
   double damp_percent = 0.01;
   double damp_increment = 0.01;
   bool mse = false;
@@ -80,6 +81,9 @@ Json identity_json(const Recipe& recipe);
 // Throws (usage error).
 void check_recipe_values(const Recipe& recipe);
 void check_recipe(const Recipe& recipe);
+
+// Names that transforms have.
+std::vector<std::string> transform_names();
 
 // What may stand behind the colon of --format CONTAINER:CODEC, the default first; empty: nothing.
 std::vector<std::string> codecs_of(std::string_view container);

@@ -158,6 +158,11 @@ std::string shown_shard_size(const RunChoices& all) {
   return bytes % kGiga == 0 ? fmt::format("{}GB", bytes / kGiga) : fmt::format("{}", bytes);
 }
 
+void set_transforms(RunChoices& all, const FieldText& given) {
+  all.recipe.transforms.clear();
+  for (const std::string& name : given.texts) all.recipe.transforms.push_back(choice({given.name, {name}}, transform_names()));
+}
+
 void set_rules(RunChoices& all, const FieldText& given) {
   all.recipe.rules.clear();
   for (const std::string& text : given.texts) all.recipe.rules.push_back(parse_rule(text));
@@ -205,6 +210,8 @@ constexpr auto kFields = std::to_array<RecipeField>({
   {"", "sym", "sym", kSwitch, "", "grids around zero; else with a zero point", "false", kNone, nullptr, set<&R::symmetric>, shown<&R::symmetric>},
   {"", "act_order", "act-order", kValue, "ORDER", "order in which columns are visited: static (by importance, groups stay in place), "
    "dynamic (by importance, groups follow it; needs a format with g_idx), none", "dynamic", kNone, order_names, set_order, shown_order},
+  {"", "transforms", "transform", kList, "NAME", "exact rewriting of the model before the method: rotate (Hadamard rotations spread "
+   "outliers; the head of a tied model is written as a tensor of its own)", "rotate", kNone, transform_names, set_transforms, shown<&R::transforms>},
   {"", "damp_percent", "damp-percent", kValue, "X", "damping, as a fraction of the Hessian's mean diagonal", "0.05", kNone,
    nullptr, set<&R::damp_percent>, shown<&R::damp_percent>},
   {"", "damp_increment", "damp-increment", kValue, "X", "added after a failed factorization, up to 1", "0.02", kNone,

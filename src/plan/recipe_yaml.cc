@@ -21,7 +21,6 @@ using Strings = std::vector<std::string>;
 // Keys of the document that are no fields of the table.
 constexpr std::string_view kVersion = "version";
 constexpr std::string_view kDescription = "description";
-constexpr std::string_view kTransforms = "transforms";
 constexpr std::string_view kRules = "rules";
 constexpr std::string_view kOutputs = "outputs";
 
@@ -39,8 +38,6 @@ class Reader {
           refuse(value, "version {} is unknown (this program reads version 1)", value.Scalar());
       } else if (key == kDescription) {
         choices_.description = scalar(value, key, name);
-      } else if (key == kTransforms) {
-        no_transforms(value);
       } else if (key == kRules) {
         choices_.recipe.rules = read_rules(value);
       } else if (key == kOutputs) {
@@ -117,7 +114,7 @@ class Reader {
 
   [[noreturn]] void refuse_key(const std::string& section, const std::string& key, const YAML::Node& name) const {
     Strings known;
-    if (section.empty()) known = {std::string(kVersion), std::string(kDescription), std::string(kTransforms)};
+    if (section.empty()) known = {std::string(kVersion), std::string(kDescription)};
     for (const RecipeField& field : recipe_fields()) {
       if (field.section == section) known.emplace_back(field.key);
       if (section.empty() && !field.section.empty() && std::find(known.begin(), known.end(), field.section) == known.end())
@@ -149,13 +146,6 @@ class Reader {
       given.texts.push_back(scalar(value, given.name, name));
     }
     return given;
-  }
-
-  void no_transforms(const YAML::Node& value) const {
-    if (!value.IsSequence()) refuse(value, "transforms is a list (this version has no transforms) give [] or remove the key");
-    for (const YAML::Node& item : value)
-      refuse(item, "transforms: {} is not known here (this version has no transforms) remove it",
-             item.IsScalar() ? item.Scalar() : "an entry");
   }
 
   std::vector<Rule> read_rules(const YAML::Node& value) {

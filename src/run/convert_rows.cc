@@ -30,7 +30,8 @@ RowConverter::RowConverter(Job& job, const ModelSpec& model, const TensorSource&
       report_(report) {}
 
 bool RowConverter::takes(std::span<const BlockSpec> blocks) const {
-  if (recipe_.method != "rtn") return false;
+  // The rows of a rotated linear come of many, so that it is made as a whole.
+  if (recipe_.method != "rtn" || !recipe_.transforms.empty()) return false;
   for (const BlockSpec& block : blocks)
     for (const LinearSpec& linear : block.linears)
       for (const BlockConverter::Variant& variant : converter_.variants_of(linear)) {

@@ -12,13 +12,18 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kIndex = "/index.json";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 std::int64_t triangle(std::int64_t n) { return n * (n + 1) / 2; }
 
 Json to_json(const HessianStore::Index& index) {
-  return {{"version", kVersion},        {"inputs", index.inputs}, {"from_original", index.from_original},
-          {"upstream", index.upstream}, {"tokens", index.tokens}, {"calibration", index.calibration}};
+  return {{"version", kVersion},
+          {"inputs", index.inputs},
+          {"from_original", index.from_original},
+          {"upstream", index.upstream},
+          {"transforms", index.transforms},
+          {"tokens", index.tokens},
+          {"calibration", index.calibration}};
 }
 
 }  // namespace
@@ -50,7 +55,8 @@ HessianStore::Index HessianStore::index() const {
   try {
     check(json.at("version") == kVersion, ExitCode::kInput, "{} has version {} (this program reads {}) make the Hessians again",
           path, json.at("version").dump(), kVersion);
-    return {json.at("inputs").get<Identity>(), json.at("from_original").get<bool>(), json.at("upstream").get<Identity>(),
+    return {json.at("inputs").get<Identity>(),     json.at("from_original").get<bool>(),
+            json.at("upstream").get<Identity>(),   json.at("transforms").get<std::vector<std::string>>(),
             json.at("tokens").get<std::int64_t>(), json.at("calibration")};
   } catch (const Json::exception& error) {
     fail(ExitCode::kInput, "{} is damaged ({}) make the Hessians again", path, error.what());
@@ -75,9 +81,14 @@ Hessian HessianStore::load(std::int64_t layer, std::size_t block, std::int64_t c
   return {cols, file.read<std::int64_t>("tokens").front(), file.read<float>("packed")};
 }
 
-void check_usable(const HessianStore::Index& index, const Identity& inputs, const Identity& upstream) {
+void check_usable(const HessianStore::Index& index, const Identity& inputs, const Identity& upstream,
+                  const std::vector<std::string>& transforms) {
   if (const auto field = difference(index.inputs, inputs))
     fail(ExitCode::kUsage, "the kept Hessians were made with another {} (they would be wrong here) make them again", *field);
+  check(index.transforms.empty() || index.transforms == transforms, ExitCode::kUsage,
+        "the kept Hessians are of the model with --transform {} (a transform cannot be taken back) give it here too, or keep "
+        "Hessians of a run without it",
+        fmt::join(index.transforms, ","));
   if (index.from_original) return;
   if (const auto field = difference(index.upstream, upstream))
     fail(

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "io/hdf5.h"
 #include "src/base/json.h"
@@ -21,11 +22,12 @@ class HessianStore {
   explicit HessianStore(std::string folder) : folder_(std::move(folder)) {}
 
   struct Index {
-    Identity inputs;            // model, calibration, kernel set: always of the same values
-    bool from_original = true;  // activations of the original weights
-    Identity upstream;          // else the choices that made the weights before each layer
-    std::int64_t tokens = 0;    // of the calibration
-    Json calibration;           // its record
+    Identity inputs;                      // model, calibration, kernel set: always of the same values
+    bool from_original = true;            // activations of the original weights
+    Identity upstream;                    // else the choices that made the weights before each layer
+    std::vector<std::string> transforms;  // of the model whose activations these are
+    std::int64_t tokens = 0;              // of the calibration
+    Json calibration;                     // its record
   };
 
   const std::string& folder() const { return folder_; }
@@ -44,8 +46,10 @@ class HessianStore {
   std::string folder_;
 };
 
-// Throws (usage error), naming the field, unless the Hessians of the index serve a run with these inputs and choices.
-void check_usable(const HessianStore::Index& index, const Identity& inputs, const Identity& upstream);
+// Throws (usage error), naming the field, unless the Hessians of the index serve a run with these inputs and choices. Those of an
+// untransformed model serve any transforms.
+void check_usable(const HessianStore::Index& index, const Identity& inputs, const Identity& upstream,
+                  const std::vector<std::string>& transforms);
 
 // Bytes that the Hessians of a model take.
 std::int64_t hessian_store_bytes(const ModelSpec& model, bool head);

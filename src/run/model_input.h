@@ -17,9 +17,13 @@ struct ModelInput {
   std::string name;  // "org/name" or the directory's last component
   ModelSpec spec;
   std::unique_ptr<TensorSource> source;
-  std::vector<std::string> in_blocks;  // tensors that a GGUF file holds in blocks
+  std::vector<std::string> in_blocks;    // tensors that a GGUF file holds in blocks
+  std::unique_ptr<ModelInput> original;  // of a transformed model: what it was made of
 
-  std::map<std::string, DType> dtypes() const;  // of all float tensors, by name
+  // As it lies in files.
+  const ModelInput& stored() const { return original ? *original : *this; }
+
+  std::map<std::string, DType> dtypes() const;  // of all float tensors, by name, as outputs carry them
 };
 
 // A model with float weights, to be quantized. Throws (input error) when it is not found, damaged, quantized already, or of an

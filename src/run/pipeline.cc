@@ -98,7 +98,9 @@ SharedHessian Pipeline::hessian_of(std::size_t index, const BlockSpec& block, co
   if (hessians_.from) {
     const PhaseTimer timer(report_, "read");
     collectively(group, [&] {
-      if (group.rank() == plan.hessian_owner) hessian.host = hessians_.from->load(current_, index, block.cols());
+      if (group.rank() != plan.hessian_owner) return;
+      hessian.host = hessians_.from->load(current_, index, block.cols());
+      if (hessians_.change) hessians_.change(current_, index, hessian.host);
     });
     return hessian;
   }

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -32,6 +33,8 @@ struct HessianUse {
   std::optional<HessianStore> from;
   std::optional<HessianStore> keep;
   std::int64_t tokens = 0;  // of the calibration behind `from`
+  // What makes of kept Hessians those of the transformed model; empty: nothing is to be done.
+  std::function<void(std::int64_t layer, std::size_t block, Hessian& hessian)> change;
 };
 
 // The layer loop: forward, Hessians, conversion, for the layers of this rank's stage, from the first one the checkpoint lacks.

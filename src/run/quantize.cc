@@ -18,6 +18,7 @@
 #include "src/run/model_input.h"
 #include "src/run/node_memory.h"
 #include "src/run/publish_run.h"
+#include "src/run/rotated_model.h"
 #include "src/run/run_facts.h"
 #include "src/run/run_state.h"
 
@@ -183,14 +184,18 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
     if (!request.hessians.empty()) {
       use.from.emplace(request.hessians);
       const HessianStore::Index index = use.from->index();
-      check_usable(index, inputs, upstream);
+      check_usable(index, inputs, upstream, request.recipe.transforms);
       use.tokens = index.tokens;
+      if (index.transforms != request.recipe.transforms)
+        use.change = [&model](std::int64_t layer, std::size_t block, Hessian& hessian) {
+          rotate_kept_hessian(model, layer, block, hessian);
+        };
     }
     if (!request.keep_hessians) return;
     check(request.hessians.empty(), ExitCode::kUsage, "--keep-hessians with --hessians (they are kept already) leave one away");
     use.keep.emplace(request.work_dir + "/hessians");
     if (job.world.rank() != 0) return;
-    HessianStore::Index index{inputs, upstream.empty(), upstream, 0, request.calibration.record};
+    HessianStore::Index index{inputs, upstream.empty(), upstream, request.recipe.transforms, 0, request.calibration.record};
     for (const auto& sample : request.calibration.samples) index.tokens += static_cast<std::int64_t>(sample.size());
     use.keep->begin(index);
     const std::int64_t bytes = hessian_store_bytes(model.spec, quantizes_head(outputs, model.spec));
@@ -268,13 +273,13 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
     const PhaseTimer timer(report, "slabs");
     write_slabs(job, *run.plan, *model.source, files);
   }
-  const HessianUse hessians = hessian_use(job, request, model, model_hash, run.outputs);
+  const HessianUse hessians = hessian_use(job, request, model.stored(), model_hash, run.outputs);
   Pipeline pipeline(job, model.spec, *model.source, request.recipe, run.outputs, *run.plan, request.calibration.samples, files,
                     state.checkpoint(), resumed, hessians, request.commit, report);
   pipeline.run();
   collectively(job.world, [&] { files.close(); });
   report.bytes_written = files.bytes_written();
-  report.bytes_read = model.source->bytes_read();
+  report.bytes_read = model.stored().source->bytes_read();
 
   std::vector<TensorRecord> mine = pipeline.records();
   if (job.world.rank() == 0)
@@ -294,6 +299,7 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
 }  // namespace
 
 void quantize(Job& job, const QuantizeRequest& given, const ModelInput& model) {
+  expect((model.original != nullptr) == !given.recipe.transforms.empty(), "the model is not transformed as the recipe says");
   QuantizeRequest request = given;
   collectively(job.world, [&] { take_kept_hessians(request); });
   const auto start = std::chrono::steady_clock::now();
@@ -303,9 +309,9 @@ void quantize(Job& job, const QuantizeRequest& given, const ModelInput& model) {
   // Waits for other ranks end by their own deadline first.
   constexpr std::chrono::seconds kAfterWaits{30};
   if (request.on_hang) watchdog.emplace(report.marks, request.hang_timeout + kAfterWaits, request.on_hang);
-  require_same_files(job.world, model);
+  require_same_files(job.world, model.stored());
   Prepared run = prepare(job, request, model);
-  const std::string model_hash = shared_content_hash(job, *model.source);
+  const std::string model_hash = shared_content_hash(job, *model.stored().source);
   RunState state(request, model_hash.substr(0, 8));
   try {
     run_to_end(job, request, model, run, model_hash, state, report);

@@ -18,6 +18,7 @@ std::vector<RunFacts> run_facts(const Recipe& given, const ModelInput& model) {
     facts.bits = recipe.bits;
     facts.group_size = recipe.group_size;
     facts.symmetric = recipe.symmetric;
+    facts.transforms = recipe.transforms;
     facts.act_order = to_string(recipe.order);
     facts.damp_percent = recipe.damp_percent;
     facts.true_sequential = recipe.true_sequential;

@@ -17,6 +17,7 @@
 #include "src/base/threads.h"
 #include "src/comm/collectives.h"
 #include "src/model/config.h"
+#include "src/run/rotated_source.h"
 #include "src/run/terminal_text.h"
 
 namespace mpiquant {
@@ -106,7 +107,19 @@ void check_headers(const Place& place, Verification& result) {
 struct Original {
   PlainModel model;
   ModelSpec spec;
+  std::unique_ptr<TensorSource> rotated;  // as the output was made of it, if not of the model itself
+
+  const TensorSource& source() const { return rotated ? *rotated : *model.source; }
 };
+
+// Whether the output says that it was made of a rotated model.
+bool says_rotated(const Place& place) {
+  const std::string path = (place.directory / "mpiquant.json").string();
+  if (path_kind(path) != PathKind::kFile) return false;
+  const Json record = parse_json(read_text_file(path), path);
+  const Json::json_pointer transforms("/recipe/transforms");
+  return record.contains(transforms) && record[transforms] == Json{"rotate"};
+}
 
 // Names and sizes must be equal. `named`: both state their architecture; a GGUF file on its own does not tell Mistral from Llama.
 void check_same_model(const ModelSpec& mine, const ModelSpec& other, bool named, const std::string& path) {
@@ -131,7 +144,7 @@ void check_same_model(const ModelSpec& mine, const ModelSpec& other, bool named,
 // The tensor of the original that this one was made of: an untied head was the embedding. Empty when there is none of its shape.
 std::string original_name(const TensorEntry& entry, const ModelSpec& mine, const Original& original) {
   const std::string& name = entry.name == mine.head.weight() && original.spec.tied ? original.spec.embedding : entry.name;
-  const TensorEntry* found = original.model.source->find(name);
+  const TensorEntry* found = original.source().find(name);
   return found != nullptr && found->shape == entry.shape && found->dtype && is_float(*found->dtype) ? name : "";
 }
 
@@ -214,7 +227,7 @@ void check_values(Communicator& world, const VerifyRequest& request, const Tenso
   for (const TensorEntry& entry : entries) originals.push_back(original == nullptr ? "" : original_name(entry, spec, *original));
   const auto found = decode_all(world, request.threads, pieces, [&](const Piece& piece) {
     const std::string& name = originals[piece.entry];
-    return decode_piece(source, piece, name.empty() ? nullptr : original->model.source.get(), name);
+    return decode_piece(source, piece, name.empty() ? nullptr : &original->source(), name);
   });
   std::map<std::size_t, PieceResult> by_tensor;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
@@ -265,10 +278,13 @@ Verification verify(Communicator& world, const VerifyRequest& request) {
           for (const std::string& problem : tensor_problems(spec, *model.source)) result.problems.push_back(problem);
           if (!request.against) return;
           const Place other = find_place(*request.against);
-          original.emplace(Original{open_plain_model(other.model()), {}});
+          original.emplace(Original{open_plain_model(other.model()), {}, {}});
           original->spec = parse_config(original->model.config, DType::kF32);
           check_tensors(original->spec, *original->model.source);
           check_same_model(spec, original->spec, states_architecture(place) && states_architecture(other), *request.against);
+          if (!says_rotated(place)) return;
+          original->rotated = std::make_unique<RotatedSource>(*original->model.source, original->spec);
+          original->spec = rotated_spec(original->spec);
         }));
   if (unreadable) {
     // Of another program's form nothing is said but that it is not read here.

@@ -27,6 +27,23 @@ PYTHON
   grep -q 'bits a weight' "$folder/inspect.txt" && grep -q 'errors by layer' "$folder/inspect.txt" || fail "inspect of $format"
 done
 
+# A rotated output is compared with the rotated original, which the plain one is far from.
+tied=tests/models/tiny-llama3
+"$program" quantize $tied --method rtn --group-size 32 --transform rotate --format gptq,gguf:q4_0 --output "$folder/rotated" --quiet
+for format in gptq gguf-q4_0; do
+  "$program" verify "$folder/rotated/$format" --against $tied --json >"$folder/rotated.json" || fail "$format is not whole when rotated"
+  sed -i 's/"rotate"//' "$folder/rotated/$format/mpiquant.json"
+  rm "$folder/rotated/$format/SHA256SUMS"
+  "$program" verify "$folder/rotated/$format" --against $tied --json >"$folder/plain.json"
+  python3 - "$folder/rotated.json" "$folder/plain.json" <<'PYTHON' || fail "$format: errors when rotated"
+import json, sys
+
+rotated, plain = (json.load(open(path))["relative_errors"] for path in sys.argv[1:])
+assert max(rotated.values()) < 0.2 and rotated["model.norm.weight"] == 0 and "lm_head.weight" in rotated, rotated
+assert plain["model.layers.0.mlp.up_proj.weight"] > 1, plain
+PYTHON
+done
+
 # corrupt NAME LINES PATTERN: exit code 4 on two ranks, so many problems, one of them this.
 corrupt() {
   local status=0 out

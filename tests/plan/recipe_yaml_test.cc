@@ -101,6 +101,7 @@ constexpr Wrong kWrong[] = {
     {"sym", "yes", "true nor false"},
     {"sym", "1", "true nor false"},
     {"act_order", "statik", "did you mean \"static\""},
+    {"transforms", "rotation", "unknown (known: rotate)"},
     {"damp_percent", "0", "damp_percent = 0"},
     {"damp_percent", "1", "damp_percent = 1"},
     {"damp_percent", "nan", "not a number"},
@@ -233,8 +234,9 @@ TEST(RecipeYaml, OnlyOneMappingIsARecipe) {
 
 TEST(RecipeYaml, Transforms) {
   parse("transforms: []\n");
-  EXPECT_THAT(refusal("transforms: [smoothquant]\n"), StartsWith("r.yaml:2:14: transforms: smoothquant is not known"));
-  EXPECT_THAT(refusal("transforms: none\n"), HasSubstr("list"));
+  EXPECT_EQ(parse("transforms: [rotate]\n").recipe.transforms, std::vector<std::string>{"rotate"});
+  EXPECT_THAT(refusal("transforms: [rotat]\n"), StartsWith("r.yaml:2:13: transforms = \"rotat\" is unknown"));
+  EXPECT_THAT(refusal("transforms: [rotate, rotate]\n"), HasSubstr("given twice"));
 }
 
 TEST(RecipeYaml, RulesAreThoseOfTheCommandLine) {

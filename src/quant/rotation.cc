@@ -1,0 +1,148 @@
+#include "src/quant/rotation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "src/base/error.h"
+
+namespace mpiquant {
+namespace {
+
+constexpr std::int64_t kLargestBlock = 256;
+
+// x ← x H for each block of columns, where H is the Hadamard matrix of Sylvester's construction.
+template <typename T>
+void hadamard(std::span<T> row, std::size_t block) {
+  const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(block)));
+  for (std::size_t start = 0; start < row.size(); start += block) {
+    T* x = row.data() + start;
+    for (std::size_t half = 1; half < block; half *= 2)
+      for (std::size_t i = 0; i < block; i += 2 * half)
+        for (std::size_t j = i; j < i + half; ++j) {
+          const T a = x[j], b = x[j + half];
+          x[j] = a + b;
+          x[j + half] = a - b;
+        }
+    for (std::size_t j = 0; j < block; ++j) x[j] *= scale;
+  }
+}
+
+// The top bit of the index mixed by SplitMix64's finalizer (Steele, Lea, Flood: Fast splittable pseudorandom number generators).
+float sign_of(std::int64_t column) {
+  std::uint64_t bits = static_cast<std::uint64_t>(column + 1) * 0x9e3779b97f4a7c15U;
+  bits = (bits ^ (bits >> 30U)) * 0xbf58476d1ce4e5b9U;
+  bits = (bits ^ (bits >> 27U)) * 0x94d049bb133111ebU;
+  return (bits ^ (bits >> 31U)) >> 63U != 0 ? -1.0F : 1.0F;
+}
+
+template <typename T>
+void turn_row(std::span<T> row, const std::vector<float>& signs, std::int64_t block) {
+  for (std::size_t start = 0; start < row.size(); start += signs.size())
+    for (std::size_t i = 0; i < signs.size(); ++i) row[start + i] *= static_cast<T>(signs[i]);
+  hadamard(row, static_cast<std::size_t>(block));
+}
+
+}  // namespace
+
+Rotation::Rotation(std::int64_t period) : period_(period), block_(std::min(period & -period, kLargestBlock)) {
+  for (std::int64_t i = 0; i < period; ++i) signs_.push_back(sign_of(i));
+}
+
+void Rotation::turn(std::span<float> row) const { turn_row(row, signs_, block_); }
+void Rotation::turn(std::span<double> row) const { turn_row(row, signs_, block_); }
+
+void Rotation::turn_rows(std::span<float> values, std::int64_t first_row, std::int64_t cols) const {
+  const auto width = static_cast<std::size_t>(cols), block = static_cast<std::size_t>(block_);
+  expect(first_row % block_ == 0 && values.size() % (width * block) == 0, "rows from {} are no whole blocks of {}", first_row,
+         block_);
+  const std::size_t rows = values.size() / width;
+  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(block_)));
+  for (std::size_t r = 0; r < rows; ++r) {
+    const float factor = scale * signs_[(static_cast<std::size_t>(first_row) + r) % signs_.size()];
+    for (float& value : values.subspan(r * width, width)) value *= factor;
+  }
+  for (std::size_t start = 0; start < rows; start += block)
+    for (std::size_t half = 1; half < block; half *= 2)
+      for (std::size_t i = start; i < start + block; i += 2 * half)
+        for (std::size_t j = i; j < i + half; ++j) {
+          float* upper = values.data() + j * width;
+          float* lower = upper + half * width;
+          for (std::size_t c = 0; c < width; ++c) {
+            const float a = upper[c], b = lower[c];
+            upper[c] = a + b;
+            lower[c] = a - b;
+          }
+        }
+}
+
+std::map<std::string, RotatedTensor> rotated_tensors(const ModelSpec& model) {
+  std::map<std::string, RotatedTensor> tensors;
+  const auto add = [&](const LinearSpec& linear, const RotatedTensor& change) {
+    tensors[linear.weight()] = change;
+    if (linear.has_bias && change.out != 0)
+      tensors[linear.bias()] = {.norm = {}, .in = 0, .out = change.out, .becomes_ones = false};
+  };
+  const RotatedTensor ones{.norm = {}, .in = 0, .out = 0, .becomes_ones = true};
+  tensors[model.embedding] = {.norm = {}, .in = model.hidden, .out = 0, .becomes_ones = false};
+  for (const LayerSpec& layer : model.layers) {
+    tensors[layer.input_norm] = tensors[layer.post_attention_norm] = ones;
+    for (const BlockSpec& block : layer.blocks)
+      for (const LinearSpec& linear : block.linears) switch (linear.role) {
+          case Role::kQuery:
+          case Role::kKey: add(linear, {.norm = layer.input_norm, .in = model.hidden, .out = 0, .becomes_ones = false}); break;
+          case Role::kValue:
+            add(linear, {.norm = layer.input_norm, .in = model.hidden, .out = model.head_dim, .becomes_ones = false});
+            break;
+          case Role::kOutput: add(linear, {.norm = {}, .in = model.head_dim, .out = model.hidden, .becomes_ones = false}); break;
+          case Role::kGate:
+          case Role::kUp:
+            add(linear, {.norm = layer.post_attention_norm, .in = model.hidden, .out = 0, .becomes_ones = false});
+            break;
+          case Role::kDown: add(linear, {.norm = {}, .in = 0, .out = model.hidden, .becomes_ones = false}); break;
+          case Role::kHead: fail(ExitCode::kInternal, "internal error: a head in a layer");
+        }
+  }
+  tensors[model.final_norm] = ones;
+  tensors[model.head.weight()] = {.norm = model.final_norm, .in = model.hidden, .out = 0, .becomes_ones = false};
+  return tensors;
+}
+
+ModelSpec rotated_spec(const ModelSpec& model) {
+  check(model.hidden % 2 == 0 && model.head_dim % 2 == 0, ExitCode::kUsage,
+        "--transform rotate: hidden size {} and head size {} (no Hadamard matrix divides an odd number) leave it away",
+        model.hidden, model.head_dim);
+  ModelSpec rotated = model;
+  rotated.tied = false;
+  return rotated;
+}
+
+void rotate_hessian(Hessian& hessian, const RotatedTensor& linear, std::span<const float> norm) {
+  if (linear.in == 0) return;
+  const auto n = static_cast<std::size_t>(hessian.cols);
+  std::vector<double> full(n * n);
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = i; j < n; ++j) full[i * n + j] = full[j * n + i] = static_cast<double>(hessian.packed[at++]);
+  if (!linear.norm.empty()) {
+    for (std::size_t j = 0; j < n; ++j)
+      check(
+          norm[j] != 0, ExitCode::kUsage,
+          "{} is zero at {} (the kept Hessians say nothing of that column before the norm's weight) quantize without --hessians",
+          linear.norm, j);
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t j = 0; j < n; ++j) full[i * n + j] /= static_cast<double>(norm[i]) * static_cast<double>(norm[j]);
+  }
+  const Rotation rotation(linear.in);
+  for (int side = 0; side < 2; ++side) {
+    for (std::size_t i = 0; i < n; ++i) rotation.turn(std::span(full).subspan(i * n, n));
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t j = i + 1; j < n; ++j) std::swap(full[i * n + j], full[j * n + i]);
+  }
+  at = 0;
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = i; j < n; ++j) hessian.packed[at++] = static_cast<float>(full[i * n + j]);
+}
+
+}  // namespace mpiquant

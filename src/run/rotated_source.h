@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/decoded_source.h"
+#include "src/base/model_spec.h"
+#include "src/quant/rotation.h"
+
+namespace mpiquant {
+
+// The norm's weights that are multiplied into the columns of a linear; empty: none are.
+std::vector<float> folded_norm(const TensorSource& stored, const RotatedTensor& change, std::int64_t cols);
+
+// A model's tensors as they are after the rotation, in fp32, computed as they are read.
+class RotatedSource final : public DecodedSource {
+ public:
+  // stored outlives this.
+  RotatedSource(const TensorSource& stored, const ModelSpec& model);
+
+ private:
+  void read(const std::string& stored_name, const RotatedTensor& change, std::int64_t cols, std::int64_t begin, std::int64_t end,
+            std::span<float> out) const;
+
+  const TensorSource& stored_;
+  std::map<std::int64_t, Rotation> rotations_;  // by period
+};
+
+}  // namespace mpiquant

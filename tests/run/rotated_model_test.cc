@@ -1,0 +1,213 @@
+#include "src/run/rotated_model.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "tests/model/forward_run.h"
+#include "tests/model/memory_source.h"
+#include "tests/run/quantize_support.h"
+
+namespace mpiquant {
+namespace {
+
+std::vector<float> logits_of(const TensorSource& source, const ModelSpec& spec) {
+  std::vector<std::int32_t> ids(24);
+  std::iota(ids.begin(), ids.end(), 5);
+  const auto backend = make_cpu_backend(1, ComputeType::kF32);
+  return run_forward(source, spec, ids, {24}, *backend).logits;
+}
+
+double relative_error(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+    norm += std::pow(static_cast<double>(b[i]), 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+std::string model_folder(const std::string& name) { return MPIQUANT_SOURCE_DIR "/tests/models/" + name; }
+
+class RotatedModel : public testing::TestWithParam<const char*> {};
+
+TEST_P(RotatedModel, ComputesWhatTheModelComputes) {
+  const ModelInput model = open_model(model_folder(GetParam()));
+  const ModelInput rotated = transformed(open_model(model_folder(GetParam())), {"rotate"});
+  EXPECT_FALSE(rotated.spec.tied);
+  const std::vector<float> expected = logits_of(*model.source, model.spec);
+  EXPECT_LE(relative_error(logits_of(*rotated.source, rotated.spec), expected), 1e-5);
+  // One tensor that is not rotated as the others is seen.
+  MemorySource mutant(*rotated.source);
+  const std::string values = model.spec.layers[1].blocks[0].linears[2].weight();
+  model.source->read_rows(values, 0, model.source->at(values).rows(), mutant.values(values));
+  EXPECT_GE(relative_error(logits_of(mutant, rotated.spec), expected), 1e-2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, RotatedModel, testing::Values("tiny-llama", "tiny-llama3", "tiny-mistral"));
+
+TEST(RotatedModel, BiasesTurnWithTheRows) {
+  ModelInput model = open_model(model_folder("tiny-llama"));
+  auto source = std::make_unique<MemorySource>(*model.source);
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  for (LayerSpec& layer : model.spec.layers) {
+    for (BlockSpec& block : layer.blocks)
+      for (LinearSpec& linear : block.linears) {
+        linear.has_bias = true;
+        std::vector<float> bias(static_cast<std::size_t>(linear.rows));
+        for (float& value : bias) value = 0.1F * normal(random);
+        source->add(linear.bias(), {linear.rows}, std::move(bias));
+      }
+    for (float& value : source->values(layer.input_norm)) value *= 1 + 0.5F * normal(random);
+  }
+  model.source = std::move(source);
+  const std::vector<float> expected = logits_of(*model.source, model.spec);
+  const ModelInput rotated = transformed(std::move(model), {"rotate"});
+  EXPECT_LE(relative_error(logits_of(*rotated.source, rotated.spec), expected), 1e-5);
+}
+
+TEST(RotatedModel, RowsAreTheSameInAnyRange) {
+  const ModelInput rotated = transformed(open_model(model_folder("tiny-llama")), {"rotate"});
+  for (const TensorEntry& entry : rotated.source->entries()) {
+    const auto values = static_cast<std::size_t>(element_count(entry.shape));
+    const std::size_t width = values / static_cast<std::size_t>(entry.rows());
+    std::vector<float> whole(values), some(3 * width);
+    rotated.source->read_rows(entry.name, 0, entry.rows(), whole);
+    rotated.source->read_rows(entry.name, 5, 8, some);
+    EXPECT_TRUE(std::equal(some.begin(), some.end(), whole.begin() + static_cast<std::ptrdiff_t>(5 * width))) << entry.name;
+  }
+}
+
+TEST(RotatedModel, OutputsCarryTheDtypesOfTheOriginal) {
+  const ModelInput model = open_model(model_folder("tiny-llama3"));  // tied
+  auto expected = model.dtypes();
+  expected[model.spec.head.weight()] = expected.at(model.spec.embedding);
+  EXPECT_EQ(transformed(open_model(model_folder("tiny-llama3")), {"rotate"}).dtypes(), expected);
+}
+
+TEST(RotatedModel, WithoutTransformsItIsTheModel) {
+  const ModelInput model = transformed(open_model(model_folder("tiny-llama3")), {});
+  EXPECT_TRUE(model.spec.tied);
+  EXPECT_EQ(&model.stored(), &model);
+}
+
+class RotatedRun : public QuantizeTest {
+ protected:
+  QuantizeRequest rotating(const std::string& name) const {
+    QuantizeRequest out = request(name);
+    out.model = model_folder("tiny-llama3");
+    out.recipe.group_size = 32;
+    out.recipe.transforms = {"rotate"};
+    out.recipe.outputs = parse_outputs("gptq,gguf:q4_0");
+    return out;
+  }
+};
+
+TEST_F(RotatedRun, BytesDoNotDependOnRanksAndGoOn) {
+  const std::string expected = run(rotating("one"), 1);
+  EXPECT_EQ(run(rotating("three"), 3), expected);
+  QuantizeRequest stopped = rotating("stopped");
+  stopped.commit.stop_wanted = [] { return true; };
+  EXPECT_THROW(run(stopped, 2), Error);
+  stopped.commit = {};
+  EXPECT_EQ(run(stopped, 1), expected);
+}
+
+TEST_F(RotatedRun, BytesDoNotDependOnWhereTheMemoryIs) {
+  QuantizeRequest host = rotating("host");
+  host.recipe.outputs = parse_outputs("gptq");
+  run(host, 1);
+  QuantizeRequest device = host;
+  device.output += "-device";
+  run_on_threads(2, [&](Communicator& world) { run_device_rank(world, device, std::size_t{1} << 32); });
+  EXPECT_EQ(read_text_file(device.output + "/" + kManifestName), read_text_file(host.output + "/" + kManifestName));
+}
+
+TEST_F(RotatedRun, RoundToNearestIsRotatedToo) {
+  QuantizeRequest plain = rotating("plain"), rotated = rotating("rotated");
+  plain.recipe.method = rotated.recipe.method = "rtn";
+  plain.recipe.transforms.clear();
+  plain.calibration = rotated.calibration = {};
+  EXPECT_NE(run(plain, 2), run(rotated, 2));
+  EXPECT_FALSE(open_readable_model(rotated.output + "/gptq").spec.tied);
+}
+
+// Fraction of equal packed words of two gptq outputs.
+double equal_codes(const std::string& a, const std::string& b) {
+  const auto words = [](const std::string& folder) {
+    std::vector<std::byte> all;
+    const ModelInput model = open_readable_model(folder);
+    for (const LayerSpec& layer : model.spec.layers)
+      for (const BlockSpec& block : layer.blocks)
+        for (const LinearSpec& linear : block.linears) {
+          std::vector<std::byte> bytes(static_cast<std::size_t>(linear.rows * linear.cols) * sizeof(float));
+          model.source->read_raw(linear.weight(), 0, bytes);
+          all.insert(all.end(), bytes.begin(), bytes.end());
+        }
+    return all;
+  };
+  const auto x = words(a), y = words(b);
+  std::size_t equal = 0;
+  for (std::size_t i = 0; i < x.size(); i += sizeof(float)) equal += std::memcmp(&x[i], &y[i], sizeof(float)) == 0 ? 1 : 0;
+  return static_cast<double>(equal * sizeof(float)) / static_cast<double>(x.size());
+}
+
+TEST_F(RotatedRun, KeptHessiansOfTheModelServeTheRotatedOne) {
+  QuantizeRequest direct = rotating("direct");
+  direct.recipe.propagate = "original";
+  direct.recipe.outputs = parse_outputs("gptq");
+  run(direct, 1);
+  QuantizeRequest kept = direct;
+  kept.output = (folder_ / "kept").string();
+  kept.work_dir = kept.output + ".work";
+  kept.recipe.transforms.clear();
+  kept.keep_hessians = true;
+  run(kept, 2);
+  QuantizeRequest mapped = direct;
+  mapped.output = (folder_ / "mapped").string();
+  mapped.work_dir = mapped.output + ".work";
+  mapped.hessians = kept.work_dir + "/hessians";
+  mapped.calibration = {};
+  run(mapped, 2);
+  // Sums of rotated inputs and rotated sums differ in their last bits.
+  EXPECT_GE(equal_codes(mapped.output, direct.output), 0.99);
+  EXPECT_LE(equal_codes(kept.output, direct.output), 0.5);
+  QuantizeRequest back = mapped;
+  back.output = (folder_ / "back").string();
+  back.work_dir = back.output + ".work";
+  back.recipe.transforms.clear();
+  EXPECT_NE(run(back, 1), "");
+}
+
+TEST_F(RotatedRun, KeptHessiansOfTheRotatedModelServeNoOther) {
+  QuantizeRequest kept = rotating("kept");
+  kept.recipe.propagate = "original";
+  kept.recipe.outputs = parse_outputs("gptq");
+  kept.keep_hessians = true;
+  const std::string expected = run(kept, 1);
+  QuantizeRequest again = kept;
+  again.keep_hessians = false;
+  again.output = (folder_ / "again").string();
+  again.work_dir = again.output + ".work";
+  again.hessians = kept.work_dir + "/hessians";
+  again.calibration = {};
+  EXPECT_EQ(run(again, 2), expected);
+  QuantizeRequest plain = again;
+  plain.output = (folder_ / "plain").string();
+  plain.work_dir = plain.output + ".work";
+  plain.recipe.transforms.clear();
+  try {
+    run(plain, 2);
+    ADD_FAILURE() << "Hessians of another model are taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), testing::HasSubstr("--transform rotate"));
+  }
+}
+
+}  // namespace
+}  // namespace mpiquant
