@@ -19,5 +19,10 @@ stamp=$({ "$python" --version; cat "scripts/requirements-$kind.txt"; } | sha256s
 echo "venv.sh: installing the pinned packages of requirements-$kind.txt into $folder"
 rm -rf "$folder"
 "$python" -m venv "$folder"
-"$folder/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-compile -r "scripts/requirements-$kind.txt"
+for try in 1 2 3; do
+  "$folder/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-compile -r "scripts/requirements-$kind.txt" && break
+  [ $try -lt 3 ] || exit 1
+  echo "venv.sh: not all packages came; once more in 20 s"
+  sleep 20
+done
 echo "$stamp" > "$folder/stamp"

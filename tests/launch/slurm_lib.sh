@@ -17,9 +17,15 @@ need_slurm() {
 start_cluster() {
   source_dir=$1
   folder=$(mktemp -d)
-  where=(--dir "$folder/c" --port $((20000 + $$ % 4000 * 10)))
+  # Below the ports that the system gives to connections; another program may still have one of them.
+  local port=$((20000 + $$ % 1200 * 10)) try
   trap '"$source_dir/scripts/dev-cluster.sh" stop "${where[@]}" >/dev/null; rm -rf "$folder"' EXIT
-  "$source_dir/scripts/dev-cluster.sh" start "${where[@]}" || exit 1
+  for try in 1 2 3; do
+    where=(--dir "$folder/c" --port $((port + try)))
+    ! "$source_dir/scripts/dev-cluster.sh" start "${where[@]}" || break
+    [ $try -lt 3 ] || exit 1
+    "$source_dir/scripts/dev-cluster.sh" stop "${where[@]}"
+  done
   # shellcheck source=/dev/null
   . "$folder/c/env"
   cd "$folder" || exit 1
