@@ -9,7 +9,7 @@
 
 namespace mpiquant {
 
-// A source whose quantized tensors appear as the fp32 matrices that their readers compute.
+// A source of which some tensors are computed in fp32 as they are read: quantized ones as their readers decode them, rotated ones.
 class DecodedSource : public TensorSource {
  public:
   std::span<const TensorEntry> entries() const override { return entries_; }

@@ -83,3 +83,14 @@ def test_gguf(outputs, window, forward_dump, tmp_path):
     kl = llama_cpp_kl(path, ours, ids, tokenizer)
     print(f"KL divergence {kl:.2e}, of rounded activations from themselves {chance:.2e}")
     assert kl <= 1.5 * chance and kl <= 5e-3
+
+
+def test_gguf_of_the_rotated_model(window, forward_dump, tmp_path):
+    """Without outliers the activations that llama.cpp rounds to 8 bits are near those that it does not round."""
+    run("mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", 2, program_path("MPIQUANT_BIN", "mpiquant"), "quantize", MODEL,
+        "--transform", "rotate", "--nsamples", 16, "--seqlen", 256, "--calibration", TEXT, "--threads", 1, "--dense-dtype", "float32", "--format",
+        "gguf:q4_0,dense:q4_0", "--output", tmp_path / "out", "--quiet")
+    ours = our_logits(forward_dump, tmp_path / "out" / "dense-q4_0", window)
+    kl = llama_cpp_kl(next((tmp_path / "out" / "gguf-q4_0").glob("*.gguf")), ours, window[0].tolist(), AutoTokenizer.from_pretrained(MODEL))
+    print(f"KL divergence {kl:.2e}")
+    assert kl <= 2e-3
