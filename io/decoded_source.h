@@ -9,7 +9,8 @@
 
 namespace mpiquant {
 
-// A source of which some tensors are computed in fp32 as they are read: quantized ones as their readers decode them, rotated ones.
+// A source of which some tensors are computed in fp32 as they are read: quantized ones as their readers decode them, rotated
+// ones.
 class DecodedSource : public TensorSource {
  public:
   std::span<const TensorEntry> entries() const override { return entries_; }

@@ -155,6 +155,7 @@ std::vector<GgufKeyValue> gguf_metadata(const OutputSpec& output, const RunFacts
   writer.count("llama.vocab_size", model.vocab);
   writer.count("llama.rope.dimension_count", model.head_dim);
   writer.add("general.quantization_version", std::uint32_t{2});
+  if (!facts.transforms.empty()) writer.add("mpiquant.transforms", facts.transforms);
   add_tokenizer(output, facts, writer);
   return std::move(writer.values);
 }

@@ -91,7 +91,9 @@ TextFile model_card(const OutputSpec& output, const RunFacts& facts) {
     text += fmt::format("Activation order: {}. Damping: {}. True-sequential: {}. Scale search: {}.\n\n", facts.act_order,
                         facts.damp_percent, facts.true_sequential ? "yes" : "no", facts.mse ? "yes" : "no");
   for (const std::string& transform : facts.transforms)
-    text += fmt::format("Transformed before: {} (the network computes the same function with other weights).\n\n", transform);
+    text += fmt::format(
+        "The weights were rewritten before (`--transform {}`): but for rounding, the network computes the same function.\n\n",
+        transform);
   text += how_to_load(output);
   text += "\n`mpiquant.json` holds the whole recipe and the error of every tensor.\n";
   return {"README.md", text};

@@ -85,7 +85,8 @@ Json output_config(const OutputSpec& output, const RunFacts& facts, const Reposi
   Json config = parse_json(read_text_file(path), path);
   check(config.is_object(), ExitCode::kInput, "{} is not a JSON object", path);
   config = config_without_quantization(std::move(config));
-  if (output.untied || (!facts.model->tied && config.value("tie_word_embeddings", false))) config["tie_word_embeddings"] = false;
+  const auto tied = config.find("tie_word_embeddings");
+  if (output.untied || (!facts.model->tied && tied != config.end() && *tied == true)) config["tie_word_embeddings"] = false;
   if (edits.dtype) {
     const bool old = config.contains("torch_dtype") && !config.contains("dtype");
     config[old ? "torch_dtype" : "dtype"] = info(*edits.dtype).torch_name;

@@ -121,8 +121,8 @@ Answer answer(const Question& question, int ranks) {
 
 void transform(Question& question) {
   check(question.model.input.has_value(), ExitCode::kUsage,
-        "--transform for {} (a {} is planned by its shape alone) leave it away", question.model.name,
-        question.model.shape.architecture);
+        "--transform for {} (a {} is planned by its shape alone, and can be neither quantized nor rotated here) leave it away",
+        question.model.name, question.model.shape.architecture);
   question.model.input = transformed(std::move(*question.model.input), question.recipe.transforms);
   question.model.shape = shape_of(question.model.input->spec);
 }

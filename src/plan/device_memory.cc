@@ -47,8 +47,11 @@ class DevicePeak {
     consider(base + kHalf * largest);  // the file's values beside the weights
     const std::int64_t parts = block.out() / in_.replicas + static_cast<std::int64_t>(block.rows.size()) * kPartRows;
     const std::int64_t encoded = parts * codecs_ * (2 * k + k / 2);  // codes twice, parameters of groups of 32
-    if (in_.all_tokens == 0) return consider(base + encoded);
+    if (in_.all_tokens == 0 && !in_.kept_hessians) return consider(base + encoded);
     const std::int64_t inputs = kept(k);
+    consider(base + inputs + triangle(k) * 2 * kFloat + 2 * k * k * kDouble);  // the matrix in either type, cuSOLVER's workspace
+    consider(base + inputs + triangle(k) * kFloat + parts * codecs_ * k * kFloat + encoded);
+    if (in_.all_tokens == 0) return;
     // Outputs of a unit on each stream, and its operands in 2 bytes.
     const std::int64_t together = std::min(in_.unit_tokens, kChunk);
     const std::int64_t forward = kFloat * in_.unit_tokens * std::max(block.out(), next) + kFloat * together * block.out() +
@@ -56,8 +59,6 @@ class DevicePeak {
     consider(base + std::max(inputs, kept(next)) + streams_ * forward);
     consider(base + inputs + brought(k) + triangle(k) * (kSum + kFloat) +
              2 * (kFloat * std::min(kPanelRows, k) * k + kHalf * in_.unit_tokens * k));
-    consider(base + inputs + triangle(k) * 2 * kFloat + 2 * k * k * kDouble);  // the matrix in either type, cuSOLVER's workspace
-    consider(base + inputs + triangle(k) * kFloat + parts * codecs_ * k * kFloat + encoded);
   }
 
   void consider(std::int64_t bytes) { most_ = std::max(most_, bytes); }

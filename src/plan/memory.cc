@@ -112,7 +112,12 @@ class Peak {
     if (in_.all_tokens == 0) {
       MemoryUse converting = base_;
       converting.buffers = codes;
-      return consider(converting);
+      consider(converting);
+      if (!in_.kept_hessians) return;
+      MemoryUse factoring = base_;  // or the kept Hessian on its way to that of a rotated model
+      factoring.hessian = triangle(k) * kFloat;
+      factoring.factor = k * k * kDouble + threads_ * k * kFactorTile * kDouble + triangle(k) * kFloat;
+      return consider(factoring);
     }
     const std::int64_t sum = triangle(k) * kSum, packed = triangle(k) * kFloat;
     MemoryUse with_inputs = base_;

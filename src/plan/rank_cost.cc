@@ -4,6 +4,7 @@
 
 #include "src/plan/cost.h"
 #include "src/plan/device_memory.h"
+#include "src/quant/method.h"
 
 namespace mpiquant {
 namespace {
@@ -78,6 +79,7 @@ class Ledger {
     in.threads = input_.topology.threads;
     in.true_sequential = input_.recipe.true_sequential;
     in.resident = !plan_.units.empty() && plan_.stages > 1 && !propagated_output(input_.recipe, input_.outputs);
+    in.kept_hessians = in.all_tokens == 0 && find_method(input_.recipe.method).needs_hessian;
     in.rounds = in.all_tokens > 0 && input_.recipe.compute != ComputeType::kF32;
     in.head = plan_.head && stage + 1 == plan_.stages;
     RankCost& of = costs_[static_cast<std::size_t>(rank)];

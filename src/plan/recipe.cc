@@ -2,6 +2,7 @@
 
 #include <fnmatch.h>
 
+#include <algorithm>
 #include <charconv>
 #include <regex>
 
@@ -141,8 +142,6 @@ Json identity_json(const Recipe& recipe) {
               {"unit_samples", recipe.unit_samples}};
 }
 
-std::vector<std::string> transform_names() { return {"rotate"}; }
-
 void check_recipe_values(const Recipe& recipe) {
   check_bits(recipe.bits);
   check_group_size(recipe.group_size);
@@ -155,8 +154,9 @@ void check_recipe_values(const Recipe& recipe) {
   check(recipe.stages >= 1, ExitCode::kUsage, "stages = {} (there is at least one stage) give a positive number", recipe.stages);
   check(recipe.max_shard_bytes >= 1, ExitCode::kUsage, "max_shard_size = {} (a file holds something) give a size, as 5GB",
         recipe.max_shard_bytes);
-  check(recipe.transforms.size() <= 1, ExitCode::kUsage, "transforms: {} is given twice (a model is rotated once) keep one",
-        recipe.transforms.empty() ? "" : recipe.transforms.front());
+  for (const std::string& name : recipe.transforms)
+    check(std::count(recipe.transforms.begin(), recipe.transforms.end(), name) == 1, ExitCode::kUsage,
+          "transforms: {} is given twice (a model is rewritten once) keep one", name);
   check_labels(recipe.outputs);
 }
 

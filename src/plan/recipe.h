@@ -82,9 +82,6 @@ Json identity_json(const Recipe& recipe);
 void check_recipe_values(const Recipe& recipe);
 void check_recipe(const Recipe& recipe);
 
-// Names that transforms have.
-std::vector<std::string> transform_names();
-
 // What may stand behind the colon of --format CONTAINER:CODEC, the default first; empty: nothing.
 std::vector<std::string> codecs_of(std::string_view container);
 // Checks that a format is CONTAINER or CONTAINER:CODEC of the tables. Throws (usage error) with the nearest name.

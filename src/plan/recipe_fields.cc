@@ -9,6 +9,7 @@
 #include "src/base/nearest.h"
 #include "src/plan/output_choice.h"
 #include "src/quant/method.h"
+#include "src/quant/rotation.h"
 
 namespace mpiquant {
 namespace {
@@ -103,6 +104,7 @@ Strings bit_widths() { return {"2", "3", "4", "8"}; }
 Strings order_names() { return {"static", "dynamic", "none"}; }
 Strings compute_names() { return {"f32", "bf16", "f16"}; }
 Strings schedule_names() { return {"sequential", "staged"}; }
+Strings transform_names() { return {std::string(kRotation), "none"}; }
 Strings bos_names() { return {"auto", "always", "never"}; }
 Strings dense_dtypes() { return {"float32", "float16", "bfloat16"}; }
 Strings gguf_types() { return codecs_of("gguf"); }
@@ -160,7 +162,11 @@ std::string shown_shard_size(const RunChoices& all) {
 
 void set_transforms(RunChoices& all, const FieldText& given) {
   all.recipe.transforms.clear();
-  for (const std::string& name : given.texts) all.recipe.transforms.push_back(choice({given.name, {name}}, transform_names()));
+  for (const std::string& text : given.texts)
+    if (const std::string name = choice({given.name, {text}}, transform_names()); name == kRotation || given.texts.size() > 1)
+      all.recipe.transforms.push_back(name);
+  check(std::ranges::count(all.recipe.transforms, "none") == 0, ExitCode::kUsage,
+        "{} has none beside other names (they contradict each other) keep one", given.name);
 }
 
 void set_rules(RunChoices& all, const FieldText& given) {
@@ -210,8 +216,8 @@ constexpr auto kFields = std::to_array<RecipeField>({
   {"", "sym", "sym", kSwitch, "", "grids around zero; else with a zero point", "false", kNone, nullptr, set<&R::symmetric>, shown<&R::symmetric>},
   {"", "act_order", "act-order", kValue, "ORDER", "order in which columns are visited: static (by importance, groups stay in place), "
    "dynamic (by importance, groups follow it; needs a format with g_idx), none", "dynamic", kNone, order_names, set_order, shown_order},
-  {"", "transforms", "transform", kList, "NAME", "exact rewriting of the model before the method: rotate (Hadamard rotations spread "
-   "outliers; the head of a tied model is written as a tensor of its own)", "rotate", kNone, transform_names, set_transforms, shown<&R::transforms>},
+  {"", "transforms", "transform", kList, "NAME", "rewriting of the model before the method that keeps its function: rotate (Hadamard "
+   "rotations spread outliers; the head of a tied model is written as a tensor of its own), or none, as a recipe's is taken back", "rotate", kNone, transform_names, set_transforms, shown<&R::transforms>},
   {"", "damp_percent", "damp-percent", kValue, "X", "damping, as a fraction of the Hessian's mean diagonal", "0.05", kNone,
    nullptr, set<&R::damp_percent>, shown<&R::damp_percent>},
   {"", "damp_increment", "damp-increment", kValue, "X", "added after a failed factorization, up to 1", "0.02", kNone,

@@ -12,23 +12,6 @@ namespace {
 
 constexpr std::int64_t kLargestBlock = 256;
 
-// x ← x H for each block of columns, where H is the Hadamard matrix of Sylvester's construction.
-template <typename T>
-void hadamard(std::span<T> row, std::size_t block) {
-  const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(block)));
-  for (std::size_t start = 0; start < row.size(); start += block) {
-    T* x = row.data() + start;
-    for (std::size_t half = 1; half < block; half *= 2)
-      for (std::size_t i = 0; i < block; i += 2 * half)
-        for (std::size_t j = i; j < i + half; ++j) {
-          const T a = x[j], b = x[j + half];
-          x[j] = a + b;
-          x[j + half] = a - b;
-        }
-    for (std::size_t j = 0; j < block; ++j) x[j] *= scale;
-  }
-}
-
 // The top bit of the index mixed by SplitMix64's finalizer (Steele, Lea, Flood: Fast splittable pseudorandom number generators).
 float sign_of(std::int64_t column) {
   std::uint64_t bits = static_cast<std::uint64_t>(column + 1) * 0x9e3779b97f4a7c15U;
@@ -37,11 +20,28 @@ float sign_of(std::int64_t column) {
   return (bits ^ (bits >> 31U)) >> 63U != 0 ? -1.0F : 1.0F;
 }
 
+// W ← Rᵀ W of whole blocks of rows [rows, width], with the Hadamard matrices of Sylvester's construction.
 template <typename T>
-void turn_row(std::span<T> row, const std::vector<float>& signs, std::int64_t block) {
-  for (std::size_t start = 0; start < row.size(); start += signs.size())
-    for (std::size_t i = 0; i < signs.size(); ++i) row[start + i] *= static_cast<T>(signs[i]);
-  hadamard(row, static_cast<std::size_t>(block));
+void turn_blocks(std::span<T> values, std::size_t first_row, std::size_t width, const std::vector<float>& signs,
+                 std::size_t block) {
+  const std::size_t rows = values.size() / width;
+  const double scale = 1.0 / std::sqrt(static_cast<double>(block));
+  for (std::size_t r = 0; r < rows; ++r) {
+    const T factor = static_cast<T>(scale * static_cast<double>(signs[(first_row + r) % signs.size()]));
+    for (T& value : values.subspan(r * width, width)) value *= factor;
+  }
+  for (std::size_t start = 0; start < rows; start += block)
+    for (std::size_t half = 1; half < block; half *= 2)
+      for (std::size_t i = start; i < start + block; i += 2 * half)
+        for (std::size_t j = i; j < i + half; ++j) {
+          T* upper = values.data() + j * width;
+          T* lower = upper + half * width;
+          for (std::size_t c = 0; c < width; ++c) {
+            const T a = upper[c], b = lower[c];
+            upper[c] = a + b;
+            lower[c] = a - b;
+          }
+        }
 }
 
 }  // namespace
@@ -50,31 +50,21 @@ Rotation::Rotation(std::int64_t period) : period_(period), block_(std::min(perio
   for (std::int64_t i = 0; i < period; ++i) signs_.push_back(sign_of(i));
 }
 
-void Rotation::turn(std::span<float> row) const { turn_row(row, signs_, block_); }
-void Rotation::turn(std::span<double> row) const { turn_row(row, signs_, block_); }
+// A row times R is the transpose of Rᵀ times the column.
+void Rotation::turn(std::span<float> row) const { turn_blocks(row, 0, 1, signs_, static_cast<std::size_t>(block_)); }
+void Rotation::turn(std::span<double> row) const { turn_blocks(row, 0, 1, signs_, static_cast<std::size_t>(block_)); }
 
 void Rotation::turn_rows(std::span<float> values, std::int64_t first_row, std::int64_t cols) const {
-  const auto width = static_cast<std::size_t>(cols), block = static_cast<std::size_t>(block_);
-  expect(first_row % block_ == 0 && values.size() % (width * block) == 0, "rows from {} are no whole blocks of {}", first_row,
-         block_);
-  const std::size_t rows = values.size() / width;
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(block_)));
-  for (std::size_t r = 0; r < rows; ++r) {
-    const float factor = scale * signs_[(static_cast<std::size_t>(first_row) + r) % signs_.size()];
-    for (float& value : values.subspan(r * width, width)) value *= factor;
-  }
-  for (std::size_t start = 0; start < rows; start += block)
-    for (std::size_t half = 1; half < block; half *= 2)
-      for (std::size_t i = start; i < start + block; i += 2 * half)
-        for (std::size_t j = i; j < i + half; ++j) {
-          float* upper = values.data() + j * width;
-          float* lower = upper + half * width;
-          for (std::size_t c = 0; c < width; ++c) {
-            const float a = upper[c], b = lower[c];
-            upper[c] = a + b;
-            lower[c] = a - b;
-          }
-        }
+  expect(first_row % block_ == 0 && std::ssize(values) % (cols * block_) == 0, "rows from {} are no whole blocks of {}",
+         first_row, block_);
+  turn_blocks(values, static_cast<std::size_t>(first_row), static_cast<std::size_t>(cols), signs_,
+              static_cast<std::size_t>(block_));
+}
+void Rotation::turn_rows(std::span<double> values, std::int64_t first_row, std::int64_t cols) const {
+  expect(first_row % block_ == 0 && std::ssize(values) % (cols * block_) == 0, "rows from {} are no whole blocks of {}",
+         first_row, block_);
+  turn_blocks(values, static_cast<std::size_t>(first_row), static_cast<std::size_t>(cols), signs_,
+              static_cast<std::size_t>(block_));
 }
 
 std::map<std::string, RotatedTensor> rotated_tensors(const ModelSpec& model) {
@@ -135,11 +125,8 @@ void rotate_hessian(Hessian& hessian, const RotatedTensor& linear, std::span<con
       for (std::size_t j = 0; j < n; ++j) full[i * n + j] /= static_cast<double>(norm[i]) * static_cast<double>(norm[j]);
   }
   const Rotation rotation(linear.in);
-  for (int side = 0; side < 2; ++side) {
-    for (std::size_t i = 0; i < n; ++i) rotation.turn(std::span(full).subspan(i * n, n));
-    for (std::size_t i = 0; i < n; ++i)
-      for (std::size_t j = i + 1; j < n; ++j) std::swap(full[i * n + j], full[j * n + i]);
-  }
+  for (std::size_t i = 0; i < n; ++i) rotation.turn(std::span(full).subspan(i * n, n));
+  rotation.turn_rows(full, 0, hessian.cols);
   at = 0;
   for (std::size_t i = 0; i < n; ++i)
     for (std::size_t j = i; j < n; ++j) hessian.packed[at++] = static_cast<float>(full[i * n + j]);

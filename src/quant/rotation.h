@@ -4,6 +4,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "src/base/model_spec.h"
@@ -28,6 +29,7 @@ class Rotation {
   void turn(std::span<double> row) const;
   // W ← rows of Rᵀ W [rows, cols], of rows [first_row, …) of W; first_row and the number of rows are multiples of the block.
   void turn_rows(std::span<float> values, std::int64_t first_row, std::int64_t cols) const;
+  void turn_rows(std::span<double> values, std::int64_t first_row, std::int64_t cols) const;
 
  private:
   std::int64_t period_, block_;
@@ -41,6 +43,9 @@ struct RotatedTensor {
   std::int64_t out = 0;       // of the rows' (a bias has rows alone)
   bool becomes_ones = false;  // a norm whose weights moved into the linears behind it
 };
+
+// What recipes and outputs call it.
+inline constexpr std::string_view kRotation = "rotate";
 
 // By tensor. The residual stream is rotated (R₁ of SpinQuant, arXiv 2405.16406), and each head's values (R₂): the network
 // computes the same function, and its linears have inputs without outliers. The head of a tied model is no longer its embedding.

@@ -30,7 +30,7 @@ RowConverter::RowConverter(Job& job, const ModelSpec& model, const TensorSource&
       report_(report) {}
 
 bool RowConverter::takes(std::span<const BlockSpec> blocks) const {
-  // The rows of a rotated linear come of many, so that it is made as a whole.
+  // Rows of a rotated model's o_proj and down_proj come of many; for simplicity all its linears are made as a whole.
   if (recipe_.method != "rtn" || !recipe_.transforms.empty()) return false;
   for (const BlockSpec& block : blocks)
     for (const LinearSpec& linear : block.linears)

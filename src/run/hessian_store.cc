@@ -12,7 +12,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kIndex = "/index.json";
-constexpr int kVersion = 2;
+constexpr int kVersion = 2;  // 1 knew no transforms
 
 std::int64_t triangle(std::int64_t n) { return n * (n + 1) / 2; }
 
@@ -53,11 +53,15 @@ HessianStore::Index HessianStore::index() const {
         folder_);
   const Json json = parse_json(read_text_file(path), path);
   try {
-    check(json.at("version") == kVersion, ExitCode::kInput, "{} has version {} (this program reads {}) make the Hessians again",
-          path, json.at("version").dump(), kVersion);
-    return {json.at("inputs").get<Identity>(),     json.at("from_original").get<bool>(),
-            json.at("upstream").get<Identity>(),   json.at("transforms").get<std::vector<std::string>>(),
-            json.at("tokens").get<std::int64_t>(), json.at("calibration")};
+    const bool without_transforms = json.at("version") == 1;
+    check(without_transforms || json.at("version") == kVersion, ExitCode::kInput,
+          "{} has version {} (this program reads {}) make the Hessians again", path, json.at("version").dump(), kVersion);
+    return {json.at("inputs").get<Identity>(),
+            json.at("from_original").get<bool>(),
+            json.at("upstream").get<Identity>(),
+            without_transforms ? std::vector<std::string>() : json.at("transforms").get<std::vector<std::string>>(),
+            json.at("tokens").get<std::int64_t>(),
+            json.at("calibration")};
   } catch (const Json::exception& error) {
     fail(ExitCode::kInput, "{} is damaged ({}) make the Hessians again", path, error.what());
   }

@@ -46,8 +46,8 @@ class HessianStore {
   std::string folder_;
 };
 
-// Throws (usage error), naming the field, unless the Hessians of the index serve a run with these inputs and choices. Those of an
-// untransformed model serve any transforms.
+// Throws (usage error), naming the field, unless the Hessians of the index serve a run with these inputs and choices. Those of
+// original activations of an untransformed model serve any transforms.
 void check_usable(const HessianStore::Index& index, const Identity& inputs, const Identity& upstream,
                   const std::vector<std::string>& transforms);
 

@@ -112,13 +112,18 @@ struct Original {
   const TensorSource& source() const { return rotated ? *rotated : *model.source; }
 };
 
-// Whether the output says that it was made of a rotated model.
+// Whether the output says that it was made of a rotated model: a GGUF file itself, a repository in mpiquant.json.
 bool says_rotated(const Place& place) {
+  if (place.file.extension() == ".gguf") {
+    const GgufHeader header = parse_gguf(File::open_read(place.file.string()));
+    const auto* names = header.get<std::vector<std::string>>("mpiquant.transforms");
+    return names != nullptr && *names == std::vector<std::string>{std::string(kRotation)};
+  }
   const std::string path = (place.directory / "mpiquant.json").string();
   if (path_kind(path) != PathKind::kFile) return false;
   const Json record = parse_json(read_text_file(path), path);
   const Json::json_pointer transforms("/recipe/transforms");
-  return record.contains(transforms) && record[transforms] == Json{"rotate"};
+  return record.contains(transforms) && record[transforms] == Json{kRotation};
 }
 
 // Names and sizes must be equal. `named`: both state their architecture; a GGUF file on its own does not tell Mistral from Llama.
@@ -282,7 +287,10 @@ Verification verify(Communicator& world, const VerifyRequest& request) {
           original->spec = parse_config(original->model.config, DType::kF32);
           check_tensors(original->spec, *original->model.source);
           check_same_model(spec, original->spec, states_architecture(place) && states_architecture(other), *request.against);
-          if (!says_rotated(place)) return;
+          bool rotated = false;
+          if (const auto damaged = problem_of([&] { rotated = says_rotated(place) && !says_rotated(other); }))
+            result.problems.push_back(damaged->what());
+          if (!rotated) return;
           original->rotated = std::make_unique<RotatedSource>(*original->model.source, original->spec);
           original->spec = rotated_spec(original->spec);
         }));

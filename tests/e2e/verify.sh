@@ -32,9 +32,19 @@ tied=tests/models/tiny-llama3
 "$program" quantize $tied --method rtn --group-size 32 --transform rotate --format gptq,gguf:q4_0 --output "$folder/rotated" --quiet
 for format in gptq gguf-q4_0; do
   "$program" verify "$folder/rotated/$format" --against $tied --json >"$folder/rotated.json" || fail "$format is not whole when rotated"
-  sed -i 's/"rotate"//' "$folder/rotated/$format/mpiquant.json"
-  rm "$folder/rotated/$format/SHA256SUMS"
-  "$program" verify "$folder/rotated/$format" --against $tied --json >"$folder/plain.json"
+  "$program" verify "$folder/rotated/$format" --against "$folder/rotated/gptq" --json >"$folder/same.json"
+  python3 -c 'import json, sys; sys.exit(max(json.load(open(sys.argv[1]))["relative_errors"].values()) > 0.3)' "$folder/same.json" ||
+    fail "$format: compared with another output of its run"
+  if [ "$format" != gptq ]; then  # the file says it itself
+    mkdir "$folder/alone"
+    cp "$folder/rotated/$format"/*.gguf "$folder/alone/file.gguf"
+    cp "$folder/rotated/$format/config.json" "$folder/alone"
+    "$program" verify "$folder/alone/file.gguf" --against $tied --json >"$folder/rotated.json"
+  fi
+  cp -r "$folder/rotated/gptq" "$folder/says-nothing"
+  rm "$folder/says-nothing/SHA256SUMS" "$folder/says-nothing/mpiquant.json"
+  "$program" verify "$folder/says-nothing" --against $tied --json >"$folder/plain.json"
+  rm -r "$folder/says-nothing"
   python3 - "$folder/rotated.json" "$folder/plain.json" <<'PYTHON' || fail "$format: errors when rotated"
 import json, sys
 

@@ -84,6 +84,17 @@ TEST_F(Repository, ConfigIsEdited) {
   EXPECT_FALSE(config.contains("dtype"));
 }
 
+TEST_F(Repository, TheConfigOfATransformedModelIsNotTied) {
+  model_.tied = false;  // as a rotation leaves it; the file says otherwise
+  facts_.transforms = {"rotate"};
+  const OutputSpec output = make_output("dense", model_, {.kind = CodecKind::kInt, .bits = 4, .group_size = 32});
+  auto result = files(output);
+  EXPECT_EQ(parse_json(result["config.json"], "config")["tie_word_embeddings"], false);
+  EXPECT_THAT(result["README.md"], testing::HasSubstr("--transform rotate"));
+  put("config.json", R"({"tie_word_embeddings": null})");
+  EXPECT_TRUE(parse_json(files(output)["config.json"], "config")["tie_word_embeddings"].is_null());
+}
+
 TEST_F(Repository, NestedQuantizationIsRemoved) {
   const Json config = config_without_quantization(
       parse_json(R"({"quantization_config":{},"text_config":{"quantization_config":{},"hidden_size":1},"x":2})", "config"));

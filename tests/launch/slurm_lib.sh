@@ -18,10 +18,10 @@ start_cluster() {
   source_dir=$1
   folder=$(mktemp -d)
   # Below the ports that the system gives to connections; another program may still have one of them.
-  local port=$((20000 + $$ % 1200 * 10)) try
+  local try
   trap '"$source_dir/scripts/dev-cluster.sh" stop "${where[@]}" >/dev/null; rm -rf "$folder"' EXIT
   for try in 1 2 3; do
-    where=(--dir "$folder/c" --port $((port + try)))
+    where=(--dir "$folder/c" --port $((20000 + ($$ + 400 * try) % 1200 * 10)))
     ! "$source_dir/scripts/dev-cluster.sh" start "${where[@]}" || break
     [ $try -lt 3 ] || exit 1
     "$source_dir/scripts/dev-cluster.sh" stop "${where[@]}"

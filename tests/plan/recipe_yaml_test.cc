@@ -101,7 +101,7 @@ constexpr Wrong kWrong[] = {
     {"sym", "yes", "true nor false"},
     {"sym", "1", "true nor false"},
     {"act_order", "statik", "did you mean \"static\""},
-    {"transforms", "rotation", "unknown (known: rotate)"},
+    {"transforms", "rotation", "unknown (known: rotate, none)"},
     {"damp_percent", "0", "damp_percent = 0"},
     {"damp_percent", "1", "damp_percent = 1"},
     {"damp_percent", "nan", "not a number"},
@@ -236,6 +236,8 @@ TEST(RecipeYaml, Transforms) {
   parse("transforms: []\n");
   EXPECT_EQ(parse("transforms: [rotate]\n").recipe.transforms, std::vector<std::string>{"rotate"});
   EXPECT_THAT(refusal("transforms: [rotat]\n"), StartsWith("r.yaml:2:13: transforms = \"rotat\" is unknown"));
+  EXPECT_TRUE(parse("transforms: [none]\n").recipe.transforms.empty());
+  EXPECT_THAT(refusal("transforms: [rotate, none]\n"), HasSubstr("contradict"));
   EXPECT_THAT(refusal("transforms: [rotate, rotate]\n"), HasSubstr("given twice"));
 }
 

@@ -77,6 +77,13 @@ TEST(Rotation, OfRowsIsTheTransposedOne) {
   EXPECT_THROW(rotation.turn_rows(rows, 8, kCols), Error);
 }
 
+TEST(RotatedSpec, OddSizesAreRefused) {
+  ModelSpec model;
+  model.hidden = 63;
+  model.head_dim = 21;
+  EXPECT_THAT([&] { rotated_spec(model); }, testing::ThrowsMessage<Error>(testing::HasSubstr("hidden size 63")));
+}
+
 TEST(RotateHessian, IsTheHessianOfRotatedInputs) {
   constexpr std::size_t kCols = 24, kTokens = 40;  // blocks of 8
   const RotatedTensor linear{.norm = "norm", .in = 24, .out = 0, .becomes_ones = false};

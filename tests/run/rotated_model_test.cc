@@ -102,7 +102,8 @@ class RotatedRun : public QuantizeTest {
     out.model = model_folder("tiny-llama3");
     out.recipe.group_size = 32;
     out.recipe.transforms = {"rotate"};
-    out.recipe.outputs = parse_outputs("gptq,gguf:q4_0");
+    out.recipe.outputs = parse_outputs("gptq,gguf:q4_0,compressed-tensors");
+    out.recipe.quantize_head = true;  // no longer tied
     return out;
   }
 };
@@ -127,10 +128,38 @@ TEST_F(RotatedRun, BytesDoNotDependOnWhereTheMemoryIs) {
   EXPECT_EQ(read_text_file(device.output + "/" + kManifestName), read_text_file(host.output + "/" + kManifestName));
 }
 
+TEST_F(RotatedRun, BytesDoNotDependOnTheSchedule) {
+  QuantizeRequest one = rotating("one");
+  one.recipe.propagate = "original";
+  QuantizeRequest staged = one;
+  staged.output += "-staged";
+  staged.work_dir += "-staged";
+  staged.recipe.schedule = Schedule::kStaged;
+  staged.recipe.stages = 2;
+  EXPECT_EQ(run(staged, 2), run(one, 3));
+}
+
+TEST_F(RotatedRun, GoesOnWithItsTransformAlone) {
+  QuantizeRequest stopped = rotating("stopped");
+  stopped.recipe.quantize_head = false;
+  stopped.commit.stop_wanted = [] { return true; };
+  EXPECT_THROW(run(stopped, 1), Error);
+  stopped.commit = {};
+  stopped.recipe.transforms.clear();
+  try {
+    run(stopped, 1);
+    ADD_FAILURE() << "another model goes on";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), testing::HasSubstr("transforms"));
+  }
+}
+
 TEST_F(RotatedRun, RoundToNearestIsRotatedToo) {
   QuantizeRequest plain = rotating("plain"), rotated = rotating("rotated");
   plain.recipe.method = rotated.recipe.method = "rtn";
   plain.recipe.transforms.clear();
+  plain.recipe.untie = true;
   plain.calibration = rotated.calibration = {};
   EXPECT_NE(run(plain, 2), run(rotated, 2));
   EXPECT_FALSE(open_readable_model(rotated.output + "/gptq").spec.tied);
@@ -162,6 +191,7 @@ TEST_F(RotatedRun, KeptHessiansOfTheModelServeTheRotatedOne) {
   direct.recipe.outputs = parse_outputs("gptq");
   run(direct, 1);
   QuantizeRequest kept = direct;
+  kept.recipe.untie = true;
   kept.output = (folder_ / "kept").string();
   kept.work_dir = kept.output + ".work";
   kept.recipe.transforms.clear();
@@ -180,6 +210,7 @@ TEST_F(RotatedRun, KeptHessiansOfTheModelServeTheRotatedOne) {
   back.output = (folder_ / "back").string();
   back.work_dir = back.output + ".work";
   back.recipe.transforms.clear();
+  back.recipe.untie = true;
   EXPECT_NE(run(back, 1), "");
 }
 
@@ -200,6 +231,7 @@ TEST_F(RotatedRun, KeptHessiansOfTheRotatedModelServeNoOther) {
   plain.output = (folder_ / "plain").string();
   plain.work_dir = plain.output + ".work";
   plain.recipe.transforms.clear();
+  plain.recipe.untie = true;
   try {
     run(plain, 2);
     ADD_FAILURE() << "Hessians of another model are taken";
