@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
 #include <vector>
 
 #include "src/base/error.h"
@@ -46,7 +45,7 @@ void turn_blocks(std::span<T> values, std::size_t first_row, std::size_t width, 
 
 }  // namespace
 
-Rotation::Rotation(std::int64_t period) : period_(period), block_(std::min(period & -period, kLargestBlock)) {
+Rotation::Rotation(std::int64_t period) : block_(std::min(period & -period, kLargestBlock)) {
   for (std::int64_t i = 0; i < period; ++i) signs_.push_back(sign_of(i));
 }
 

@@ -19,7 +19,6 @@ class Rotation {
  public:
   explicit Rotation(std::int64_t period);
 
-  std::int64_t period() const { return period_; }
   // Columns of a Hadamard matrix: the largest power of two that divides the period, at most 256, so that rows of Rᵀ W follow from
   // as many rows of W.
   std::int64_t block() const { return block_; }
@@ -32,7 +31,7 @@ class Rotation {
   void turn_rows(std::span<double> values, std::int64_t first_row, std::int64_t cols) const;
 
  private:
-  std::int64_t period_, block_;
+  std::int64_t block_;
   std::vector<float> signs_;  // of a period
 };
 
