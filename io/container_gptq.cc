@@ -24,11 +24,10 @@ class GptqContainer final : public Container {
   void check(const OutputSpec& output, const ModelSpec& model) const override {
     for (const LinearChoice& choice : output.linears) {
       const LinearSpec& linear = choice.linear;
-      mpiquant::check(
-          linear.cols % 32 == 0 && linear.rows % 32 == 0, ExitCode::kUsage,
-          "{} is {} x {} (GPTQ packs 32 rows and 32 columns at a time); leave it dense with a rule or --ragged dense, or "
-          "use the dense container",
-          linear.module, linear.rows, linear.cols);
+      mpiquant::check(linear.cols % 32 == 0 && linear.rows % 32 == 0, ExitCode::kUsage,
+                      "{} is {} x {} (GPTQ packs 32 rows and 32 columns at a time) leave it dense with --rule \"{}:dense\", "
+                      "or use the dense container",
+                      linear.module, linear.rows, linear.cols, linear.module);
       const int bits = choice.codec.bits;
       mpiquant::check(bits == 2 || bits == 3 || bits == 4 || bits == 8, ExitCode::kUsage,
                       "{} is to have {} bits (GPTQ holds 2, 3, 4 or 8)", linear.module, bits);
