@@ -57,7 +57,8 @@ BackendBuffer CudaBackend::allocate_host(std::size_t bytes) {
 
 // With what the streams need for themselves, and an eighth for gaps between places of different sizes.
 std::size_t CudaBackend::region_for(std::size_t bytes) const {
-  return bytes + bytes / 8 + (Products::kWorkspace + (std::size_t{1} << 20)) * static_cast<std::size_t>(options_.streams);
+  const auto streams = static_cast<std::size_t>(std::max(options_.streams, kHessianStreams));
+  return bytes + bytes / 8 + (Products::kWorkspace + (std::size_t{1} << 20)) * streams;
 }
 
 bool CudaBackend::has_room(std::size_t bytes) {

@@ -89,6 +89,8 @@ class CudaBackend final : public Backend {
     std::optional<DeviceMemory::Turn> turn_;
   };
 
+  static constexpr int kHessianStreams = 2;  // that a Hessian takes, whatever number of threads there is
+
   DeviceMemory& memory();
   // Operands of products have 2 bytes: bfloat16 or half.
   bool narrow() const { return options_.compute != ComputeType::kF32; }

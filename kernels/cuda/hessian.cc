@@ -66,7 +66,7 @@ void CudaBackend::hessian_add_to(std::span<const ConstMatrix> units, int exponen
 
   // Panels are shared out to two streams, always in the same way, so that no two add to the same sums at once; the next unit's
   // operand is made meanwhile. The first stream makes the operands.
-  constexpr std::size_t kStreams = 2, kOperands = 2;
+  constexpr std::size_t kStreams = kHessianStreams, kOperands = 2;
   std::deque<BackendBuffer> products, operands;
   const std::size_t product_bytes =
       static_cast<std::size_t>(std::min(block::kPanelRows, cols) * block::divide_up(cols, 4) * 4) * sizeof(float);

@@ -5,7 +5,7 @@
 set -uo pipefail
 program=$1 folder=$2
 model=tests/models/tiny-llama
-common=(--group-size 64 --calibration configs/calibration/corpus-calibration.txt --unit-samples 2 --threads 2 --quiet)
+common=(--group-size 64 --calibration configs/calibration/corpus-calibration.txt --unit-samples 2 --quiet)  # a rank has one thread or more, as there are cores
 options=("${common[@]}" --bits 4 --nsamples 8 --seqlen 32 --format "gptq,dense,gguf:q4_0")
 gpu=(--device cuda --compute bf16)
 mpirun=(mpirun --allow-run-as-root --oversubscribe --bind-to none)
