@@ -222,12 +222,14 @@ class GgufContainer final : public Container {
     return fmt::format("{}-{}.gguf", name.empty() ? "model" : name, info(type).name);
   }
 
-  // Rows in stored order, read a head at a time.
+  // Rows in stored order, read a head at a time, which is kept for the next call.
   static RowReader permuted_reader(const RowReader& read, std::int64_t head_dim, std::int64_t elements) {
-    return [&read, head_dim, elements](std::int64_t begin, std::int64_t end, std::span<float> out) {
-      std::vector<float> head(static_cast<std::size_t>(head_dim * elements));
+    return [&read, head_dim, elements, held = std::int64_t{-1}, head = std::vector<float>()](std::int64_t begin, std::int64_t end,
+                                                                                             std::span<float> out) mutable {
+      head.resize(static_cast<std::size_t>(head_dim * elements));
       for (std::int64_t first = begin - begin % head_dim; first < end; first += head_dim) {
-        read(first, first + head_dim, head);
+        if (first != held) read(first, first + head_dim, head);
+        held = first;
         for (std::int64_t row = std::max(begin, first); row < std::min(end, first + head_dim); ++row)
           std::copy_n(head.begin() + (unpermuted_row(row, head_dim) - first) * elements, elements,
                       out.begin() + (row - begin) * elements);

@@ -41,6 +41,8 @@ void TensorSource::read_raw(std::string_view name, std::int64_t byte_offset, std
   read_counted(entry, byte_offset, out);
 }
 
+std::int64_t TensorSource::row_block(std::string_view /*name*/) const { return 1; }
+
 void TensorSource::read_rows(std::string_view name, std::int64_t row_begin, std::int64_t row_end, std::span<float> out) const {
   const TensorEntry& entry = at(name);
   check(entry.dtype.has_value() && is_float(*entry.dtype), ExitCode::kInput,

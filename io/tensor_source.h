@@ -46,6 +46,9 @@ class TensorSource {
   // Rows [row_begin, row_end) of a float tensor [rows, …] as fp32; a 1-D tensor has rows of one element, a scalar one row.
   // out.size() is the number of elements. A tensor that is not float is an input error.
   void read_rows(std::string_view name, std::int64_t row_begin, std::int64_t row_end, std::span<float> out) const;
+  // Rows that are computed together from as many stored ones: ranges that begin and end at multiples of it, or at the tensor's
+  // end, read no stored row twice.
+  virtual std::int64_t row_block(std::string_view name) const;
   // Stored bytes [byte_offset, byte_offset + out.size()) of a tensor.
   void read_raw(std::string_view name, std::int64_t byte_offset, std::span<std::byte> out) const;
   // Bytes read from files by this process so far (headers left out).

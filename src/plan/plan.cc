@@ -6,6 +6,7 @@
 
 #include "src/base/error.h"
 #include "src/plan/rank_cost.h"
+#include "src/quant/rotation.h"
 
 namespace mpiquant {
 namespace {
@@ -95,6 +96,7 @@ std::vector<SlabPlan> plan_slabs(const PlanInput& input, const std::vector<std::
   for (const auto& output : files)
     for (const FilePlan& file : output) total += file.bytes;
   const std::int64_t slab_bytes = std::clamp(total / (8 * input.topology.ranks), kMinSlabBytes, kMaxSlabBytes);
+  const std::int64_t block = input.recipe.transforms.empty() ? 1 : kLargestRotationBlock;  // rows that are read together
   std::vector<std::pair<std::int64_t, SlabPlan>> slabs;
   for (std::size_t o = 0; o < files.size(); ++o) {
     const Container& container = find_container(input.outputs[o].container);
@@ -104,7 +106,7 @@ std::vector<SlabPlan> plan_slabs(const PlanInput& input, const std::vector<std::
         if (!tensor.piece.empty()) continue;
         const std::int64_t row_bytes = container.dense_row_bytes(input.outputs[o], input.model, tensor);
         const std::int64_t rows = tensor.bytes / row_bytes;
-        const std::int64_t step = std::max<std::int64_t>(1, slab_bytes / row_bytes);
+        const std::int64_t step = std::max<std::int64_t>(1, slab_bytes / row_bytes / block) * block;
         for (std::int64_t row = 0; row < rows; row += step) {
           const std::int64_t row_end = std::min(rows, row + step);
           slabs.push_back(

@@ -9,8 +9,6 @@
 namespace mpiquant {
 namespace {
 
-constexpr std::int64_t kLargestBlock = 256;
-
 // The top bit of the index mixed by SplitMix64's finalizer (Steele, Lea, Flood: Fast splittable pseudorandom number generators).
 float sign_of(std::int64_t column) {
   std::uint64_t bits = static_cast<std::uint64_t>(column + 1) * 0x9e3779b97f4a7c15U;
@@ -45,7 +43,7 @@ void turn_blocks(std::span<T> values, std::size_t first_row, std::size_t width, 
 
 }  // namespace
 
-Rotation::Rotation(std::int64_t period) : block_(std::min(period & -period, kLargestBlock)) {
+Rotation::Rotation(std::int64_t period) : block_(std::min(period & -period, kLargestRotationBlock)) {
   for (std::int64_t i = 0; i < period; ++i) signs_.push_back(sign_of(i));
 }
 

@@ -12,6 +12,9 @@
 
 namespace mpiquant {
 
+// A power of two, as all blocks are, so that a multiple of it is one of any block.
+inline constexpr std::int64_t kLargestRotationBlock = 256;
+
 // An orthogonal matrix R that spreads large columns over others: signs on the diagonal, then normalized Hadamard matrices along
 // it (QuaRot, arXiv 2404.00456, section 3; random signs as QuIP#, arXiv 2402.04396, section 3). It repeats after `period`
 // columns, so that a head's rotation is that of every head. Which signs: a constant of the program.
@@ -19,8 +22,8 @@ class Rotation {
  public:
   explicit Rotation(std::int64_t period);
 
-  // Columns of a Hadamard matrix: the largest power of two that divides the period, at most 256, so that rows of Rᵀ W follow from
-  // as many rows of W.
+  // Columns of a Hadamard matrix: the largest power of two that divides the period, at most kLargestRotationBlock, so that rows
+  // of Rᵀ W follow from as many rows of W.
   std::int64_t block() const { return block_; }
 
   // x ← x R of a row; its size is a multiple of the period.

@@ -1,12 +1,17 @@
 #include "src/run/layer_loader.h"
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 
 namespace mpiquant {
 namespace {
 
-std::int64_t first_row(std::int64_t rows, int replica, int replicas) { return rows * replica / replicas; }
+// First row of a replica's range of `rows`, which begins where a block does.
+std::int64_t first_row(std::int64_t rows, std::int64_t block, int replica, int replicas) {
+  const std::int64_t blocks = (rows + block - 1) / block;
+  return std::min(rows, blocks * replica / replicas * block);
+}
 
 // Whether values of 2 bytes are all finite; their exponent is in these bits.
 bool all_finite(DType dtype, std::span<const std::byte> bytes) {
@@ -22,10 +27,14 @@ bool all_finite(DType dtype, std::span<const std::byte> bytes) {
 
 }  // namespace
 
+LayerLoader::Range LayerLoader::range_of(const std::string& tensor, std::int64_t rows, int replica) const {
+  const std::int64_t block = source_.row_block(tensor);
+  const int replicas = job_.grid.group->size();
+  return {first_row(rows, block, replica, replicas), first_row(rows, block, replica + 1, replicas)};
+}
+
 LayerLoader::Rows LayerLoader::read_mine(const LinearSpec& linear, const std::string& tensor) const {
-  const Communicator& group = *job_.grid.group;
-  const std::int64_t begin = first_row(linear.rows, group.rank(), group.size());
-  const std::int64_t end = first_row(linear.rows, group.rank() + 1, group.size());
+  const auto [begin, end] = range_of(tensor, linear.rows, job_.grid.group->rank());
   const auto count = static_cast<std::size_t>((end - begin) * linear.cols);
   Rows rows;
   const std::optional<DType> dtype = source_.at(tensor).dtype;
@@ -42,7 +51,7 @@ LayerLoader::Rows LayerLoader::read_mine(const LinearSpec& linear, const std::st
   return rows;
 }
 
-void LayerLoader::share(const Rows& mine, LinearWeights& weights) {
+void LayerLoader::share(const std::string& tensor, const Rows& mine, LinearWeights& weights) {
   Communicator& group = *job_.grid.group;
   const auto upload = [&](std::span<const std::byte> all) {
     job_.backend.for_each(
@@ -52,8 +61,8 @@ void LayerLoader::share(const Rows& mine, LinearWeights& weights) {
   const std::size_t width = size_of(mine.dtype);
   std::vector<std::size_t> counts;
   for (int r = 0; r < group.size(); ++r) {
-    const std::int64_t rows = first_row(weights.rows, r + 1, group.size()) - first_row(weights.rows, r, group.size());
-    counts.push_back(static_cast<std::size_t>(rows * weights.cols) * width);
+    const auto [begin, end] = range_of(tensor, weights.rows, r);
+    counts.push_back(static_cast<std::size_t>((end - begin) * weights.cols) * width);
   }
   const std::size_t count = static_cast<std::size_t>(weights.rows * weights.cols);
   if (mine.dtype != DType::kF32) {
@@ -97,7 +106,7 @@ LayerWeights LayerLoader::load(const LayerSpec& layer) {
       Rows mine;
       collectively(*job_.grid.group,
                    [&] { mine = ahead.empty() ? read_mine(linear, linear.weight()) : std::move(ahead[next++]); });
-      share(mine, weights.blocks[b][l]);
+      share(linear.weight(), mine, weights.blocks[b][l]);
     }
   return weights;
 }
@@ -117,18 +126,17 @@ LayerWeights LayerLoader::load_decoded(const LayerSpec& layer, CodesReader& code
           mine = read_mine(linear, linear.weight());
           return;
         }
-        const std::int64_t begin = first_row(linear.rows, group.rank(), group.size());
-        const std::int64_t end = first_row(linear.rows, group.rank() + 1, group.size());
-        mine.values.resize(static_cast<std::size_t>((end - begin) * linear.cols));
+        const Range range = range_of(linear.weight(), linear.rows, group.rank());
+        mine.values.resize(static_cast<std::size_t>((range.end - range.begin) * linear.cols));
         if (mine.values.empty()) return;
         BackendBuffer rows = job_.backend.allocate(mine.values.size() * sizeof(float));
-        const Matrix decoded = rows.matrix(end - begin, linear.cols);
+        const Matrix decoded = rows.matrix(range.end - range.begin, linear.cols);
         job_.backend.for_each(1, [&](Stream& stream, std::int64_t) {
-          codes.decode_rows(job_.backend, stream, linear.module, codec->second, begin, decoded);
+          codes.decode_rows(job_.backend, stream, linear.module, codec->second, range.begin, decoded);
           job_.backend.download(stream, decoded, mine.values);
         });
       });
-      share(mine, weights.blocks[b][l]);
+      share(linear.weight(), mine, weights.blocks[b][l]);
     }
   return weights;
 }
@@ -142,7 +150,7 @@ LinearWeights LayerLoader::load_linear(const LinearSpec& linear, const std::stri
     weights.buffer = job_.backend.allocate(static_cast<std::size_t>(linear.rows * linear.cols) * sizeof(float));
     mine = read_mine(linear, tensor);
   });
-  share(mine, weights);
+  share(tensor, mine, weights);
   return weights;
 }
 

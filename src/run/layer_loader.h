@@ -39,9 +39,14 @@ class LayerLoader {
       return dtype == DType::kF32 ? std::as_bytes(std::span(values)) : std::span<const std::byte>(stored.data(), stored.bytes());
     }
   };
+  struct Range {
+    std::int64_t begin, end;
+  };
+  // Rows of a tensor of `rows` that a replica reads.
+  Range range_of(const std::string& tensor, std::int64_t rows, int replica) const;
   Rows read_mine(const LinearSpec& linear, const std::string& tensor) const;
   LayerWeights allocate(const LayerSpec& layer);
-  void share(const Rows& mine, LinearWeights& weights);
+  void share(const std::string& tensor, const Rows& mine, LinearWeights& weights);
 
   Job& job_;
   const TensorSource& source_;

@@ -102,8 +102,17 @@ void write_slabs(Job& job, const Plan& plan, const TensorSource& source, OutputF
       const SlabPlan& slab = *mine[static_cast<std::size_t>(i)];
       const auto& tensor = plan.files[static_cast<std::size_t>(slab.output)][static_cast<std::size_t>(slab.file)]
                                .tensors[static_cast<std::size_t>(slab.tensor)];
+      const bool together = !tensor.source.empty() && source.row_block(tensor.source) > 1;
+      std::vector<float> rows;  // of the whole slab, when they are computed together
       files.write_slab(slab, [&](std::int64_t begin, std::int64_t end, std::span<float> out) {
-        load_rows(source, tensor.source, static_cast<std::int64_t>(out.size()) / (end - begin), begin, end, out);
+        const std::int64_t cols = static_cast<std::int64_t>(out.size()) / (end - begin);
+        if (!together) return load_rows(source, tensor.source, cols, begin, end, out);
+        if (rows.empty()) {
+          rows.resize(static_cast<std::size_t>((slab.row_end - slab.row_begin) * cols));
+          load_rows(source, tensor.source, cols, slab.row_begin, slab.row_end, rows);
+        }
+        std::ranges::copy(std::span(rows).subspan(static_cast<std::size_t>((begin - slab.row_begin) * cols), out.size()),
+                          out.begin());
       });
     });
     // A stage's commits sync what its own ranks wrote; sums read all.

@@ -15,8 +15,8 @@ std::vector<float> folded_norm(const TensorSource& stored, const RotatedTensor& 
 }
 
 RotatedSource::RotatedSource(const TensorSource& stored, const ModelSpec& model) : stored_(stored) {
-  const std::map<std::string, RotatedTensor> changes = rotated_tensors(model);
-  for (const auto& [name, change] : changes)
+  for (auto& [name, change] : rotated_tensors(model)) changes_.emplace(name, change);
+  for (const auto& [name, change] : changes_)
     for (const std::int64_t period : {change.in, change.out})
       if (period != 0) rotations_.try_emplace(period, period);
   const auto add = [&](const std::string& name, const TensorEntry& from, const RotatedTensor& change) {
@@ -28,15 +28,20 @@ RotatedSource::RotatedSource(const TensorSource& stored, const ModelSpec& model)
   };
   for (const TensorEntry& entry : stored.entries()) {
     if (model.tied && entry.name == model.head.weight()) continue;  // a copy that nobody reads
-    if (const auto change = changes.find(entry.name); change != changes.end())
+    if (const auto change = changes_.find(entry.name); change != changes_.end())
       add(entry.name, entry, change->second);
     else
       add_stored(entry, [this, name = entry.name](std::int64_t offset, std::span<std::byte> out) {
         stored_.read_raw(name, offset, out);
       });
   }
-  if (model.tied) add(model.head.weight(), stored.at(model.embedding), changes.at(model.head.weight()));
+  if (model.tied) add(model.head.weight(), stored.at(model.embedding), changes_.at(model.head.weight()));
   sort_entries();
+}
+
+std::int64_t RotatedSource::row_block(std::string_view name) const {
+  const auto change = changes_.find(name);
+  return change == changes_.end() || change->second.out == 0 ? 1 : rotations_.at(change->second.out).block();
 }
 
 // Rows [begin, end) of a tensor after its change; cols: 1 for vectors.

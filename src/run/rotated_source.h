@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/decoded_source.h"
@@ -21,11 +23,14 @@ class RotatedSource final : public DecodedSource {
   // stored outlives this.
   RotatedSource(const TensorSource& stored, const ModelSpec& model);
 
+  std::int64_t row_block(std::string_view name) const override;
+
  private:
   void read(const std::string& stored_name, const RotatedTensor& change, std::int64_t cols, std::int64_t begin, std::int64_t end,
             std::span<float> out) const;
 
   const TensorSource& stored_;
+  std::map<std::string, RotatedTensor, std::less<>> changes_;
   std::map<std::int64_t, Rotation> rotations_;  // by period
 };
 

@@ -170,13 +170,15 @@ std::int64_t row_length(const TensorEntry& entry) {
   return entry.shape.size() < 2 ? 1 : element_count(entry.shape) / std::max<std::int64_t>(entry.shape[0], 1);
 }
 
-std::vector<Piece> cut(const TensorSource& source) {
+// originals: by entry, the tensor of `original` to compare with, or "".
+std::vector<Piece> cut(const TensorSource& source, const TensorSource* original, const std::vector<std::string>& originals) {
   std::vector<Piece> pieces;
   const std::span<const TensorEntry> entries = source.entries();
   for (std::size_t i = 0; i < entries.size(); ++i) {
     if (!entries[i].dtype || !is_float(*entries[i].dtype) || element_count(entries[i].shape) == 0) continue;
     const std::int64_t rows = entries[i].rows();
-    const std::int64_t step = std::max<std::int64_t>(kPieceValues / row_length(entries[i]), 1);
+    const std::int64_t block = originals[i].empty() ? 1 : original->row_block(originals[i]);
+    const std::int64_t step = std::max<std::int64_t>(kPieceValues / row_length(entries[i]) / block, 1) * block;
     for (std::int64_t row = 0; row < rows; row += step) pieces.push_back({i, row, std::min(rows, row + step)});
   }
   return pieces;
@@ -227,9 +229,9 @@ std::vector<PieceResult> decode_all(Communicator& world, int threads, const std:
 void check_values(Communicator& world, const VerifyRequest& request, const TensorSource& source, const ModelSpec& spec,
                   const Original* original, Verification& result) {
   const std::span<const TensorEntry> entries = source.entries();
-  const std::vector<Piece> pieces = cut(source);
   std::vector<std::string> originals;
   for (const TensorEntry& entry : entries) originals.push_back(original == nullptr ? "" : original_name(entry, spec, *original));
+  const std::vector<Piece> pieces = cut(source, original == nullptr ? nullptr : &original->source(), originals);
   const auto found = decode_all(world, request.threads, pieces, [&](const Piece& piece) {
     const std::string& name = originals[piece.entry];
     return decode_piece(source, piece, name.empty() ? nullptr : &original->source(), name);

@@ -139,6 +139,32 @@ TEST_F(RotatedRun, BytesDoNotDependOnTheSchedule) {
   EXPECT_EQ(run(staged, 2), run(one, 3));
 }
 
+// Rows of o_proj and down_proj come of blocks of them: ranges of ranks and of slabs begin where blocks do.
+TEST_F(RotatedRun, RanksReadNoStoredRowTwice) {
+  const auto bytes_read = [&](int ranks) {
+    QuantizeRequest mine = rotating(fmt::format("of-{}", ranks));
+    mine.model = model_folder("tiny-llama");
+    mine.recipe.outputs = parse_outputs("gptq");
+    mine.recipe.rules = {parse_rule("model.layers.1.*:dense")};
+    run(mine, ranks);
+    const Json report = parse_json(read_text_file(mine.work_dir + "/report.json"), "report");
+    std::int64_t bytes = 0;
+    for (const Json& rank : report["ranks"]) bytes += rank["bytes_read"].get<std::int64_t>();
+    return bytes;
+  };
+  const ModelInput model = open_model(model_folder("tiny-llama"));
+  std::int64_t everywhere = 0;  // vectors, again for each linear they go into, and pieces by which ranks compare what they see
+  for (const TensorEntry& entry : model.source->entries())
+    everywhere += std::min<std::int64_t>(entry.bytes, 4096) + 10 * (entry.shape.size() == 1 ? entry.bytes : 0);
+  const LinearSpec& down = model.spec.layers[0].blocks.back().linears.front();
+  ASSERT_EQ(down.role, Role::kDown);
+  const std::int64_t downs = 2 * down.rows * down.cols * std::ssize(model.spec.layers);
+  ASSERT_GT(downs, 4 * everywhere);  // blocks that two of three ranks read would be seen
+  const std::int64_t one = bytes_read(1), three = bytes_read(3);
+  EXPECT_GE(three, one - 3 * everywhere);
+  EXPECT_LE(three, one + 2 * everywhere);
+}
+
 TEST_F(RotatedRun, GoesOnWithItsTransformAlone) {
   QuantizeRequest stopped = rotating("stopped");
   stopped.recipe.quantize_head = false;
