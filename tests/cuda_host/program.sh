@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# program.sh PROGRAM FOLDER
+# program.sh PROGRAM PROGRAM_WITH_NCCL FOLDER
 # The whole program with GPUs that are on the host: the same bytes on any ranks, as good as the CPU, NCCL failing in the middle, GPUs that
 # are too small, refusals.
 set -uo pipefail
-program=$1 folder=$2
+program=$1 with_nccl=$2 folder=$3
 model=tests/models/tiny-llama
 common=(--group-size 64 --calibration configs/calibration/corpus-calibration.txt --unit-samples 2 --quiet)  # a rank has one thread or more, as there are cores
 options=("${common[@]}" --bits 4 --nsamples 8 --seqlen 32 --format "gptq,dense,gguf:q4_0")
@@ -65,6 +65,15 @@ MPIQUANT_CUDA_HOST_NCCL_FAILS=1:30 refused "NCCL that fails" 6 "NCCL failed: unh
 MPIQUANT_CUDA_HOST_NAME="another GPU" refused "going on with another GPU" 2 "kernel set differs" on_gpus 2 broken
 on_gpus 2 broken || fail "going on after NCCL's failure"
 same broken
+
+# NCCL itself, where it finds no driver: one error for both ranks.
+if ldconfig -p | grep -q "libcuda.so.1"; then
+  echo "not run: NCCL without a driver (this machine has one)"
+else
+  refused "NCCL without a driver" 6 "ncclCommInitRankConfig failed" env MPIQUANT_CUDA_HOST_DEVICES=2 "${mpirun[@]}" -n 2 "$with_nccl" quantize $model \
+    "${options[@]}" "${gpu[@]}" --output "$folder/driver"
+  [ "$(grep -c "ncclCommInitRankConfig failed" "$folder/log")" -eq 1 ] || { cat "$folder/log"; fail "the error is not printed once"; }
+fi
 
 # GPUs with less memory than everything takes: a refusal with the numbers, and just above them hidden states that stay on the host.
 small() {  # NAME MB
