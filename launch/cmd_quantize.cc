@@ -99,7 +99,7 @@ void run_quantize(CommandContext& context) {
     apply_common(values, world.rank());
     request.model = required(values, "model", "MODEL");
     request.output = plain_path(required(values, "output", "--output"));
-    request.work_dir = values.count("work-dir") != 0 ? values["work-dir"].as<std::string>() : request.output + ".work";
+    request.work_dir = values.count("work-dir") != 0 ? values["work-dir"].as<std::string>() : default_work_dir(request.output);
     request.force = switch_value(values, "force", false);
     choices = read_choices(values);
     request.recipe = choices.recipe;

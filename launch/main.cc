@@ -1,8 +1,10 @@
 #include <malloc.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <new>
+#include <thread>
 
 #include "launch/command.h"
 #include "src/base/error.h"
@@ -16,6 +18,9 @@
 namespace {
 
 using namespace mpiquant;
+
+// In which it ends the job, so that its error is printed once.
+constexpr std::chrono::seconds kForTheOneThatSpeaks{5};
 
 std::string usage() {
   std::string text = fmt::format(
@@ -51,6 +56,11 @@ int run(int argc, char** argv, bool& several_ranks) {
     agree(*world, failure);
     command->run(context);
   } catch (const AgreedError& error) {
+    // Some of the ranks, such as a stage: the others know nothing of it and are ended with them.
+    if (error.ranks() < world->size()) {
+      if (!error.is_mine()) std::this_thread::sleep_for(kForTheOneThatSpeaks);
+      throw Error(error.code(), fmt::format("[rank {}] {}", world->rank(), error.what()));
+    }
     // Every rank is here with the same error, so all may leave in order.
     if (world->rank() == 0)
       print_error(world->size() > 1 && error.rank() != 0 ? fmt::format("[rank {}] {}", error.rank(), error.what())

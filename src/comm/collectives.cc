@@ -66,7 +66,7 @@ void agree(Communicator& comm, const std::optional<Error>& mine) {
   std::int64_t code = mine ? static_cast<std::int64_t>(mine->code()) : 0;
   comm.broadcast(bytes_of(std::span(&code, 1)), root);
   const std::string message = broadcast_string(comm, mine ? mine->what() : "", root);
-  throw AgreedError(static_cast<ExitCode>(code), message, root);
+  throw AgreedError(static_cast<ExitCode>(code), message, root, comm);
 }
 
 }  // namespace mpiquant

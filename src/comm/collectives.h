@@ -34,14 +34,19 @@ std::vector<std::vector<std::byte>> all_gather_bytes(Communicator& comm, std::sp
 std::vector<std::vector<std::byte>> gather_bytes(Communicator& comm, std::span<const std::byte> mine, int root);
 std::vector<std::string> all_gather_strings(Communicator& comm, std::string_view mine);
 
-// An error that every rank of a job knows: it is printed once, and MPI may be finalized after it.
+// An error that every rank of a communicator knows. If that is all ranks of a job, it is printed once, and MPI may be finalized
+// after it.
 class AgreedError : public Error {
  public:
-  AgreedError(ExitCode code, const std::string& message, int rank) : Error(code, message), rank_(rank) {}
-  int rank() const noexcept { return rank_; }  // where it happened
+  AgreedError(ExitCode code, const std::string& message, int rank, const Communicator& comm)
+      : Error(code, message), rank_(rank), ranks_(comm.size()), is_mine_(comm.rank() == rank) {}
+  int rank() const noexcept { return rank_; }       // where it happened, in the communicator
+  int ranks() const noexcept { return ranks_; }     // that know it
+  bool is_mine() const noexcept { return is_mine_; }  // it happened here
 
  private:
-  int rank_;
+  int rank_, ranks_;
+  bool is_mine_;
 };
 
 // Returns on every rank if no rank brings an error; else throws, on every rank, the error of the lowest rank that has one.

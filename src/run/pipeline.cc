@@ -307,6 +307,22 @@ void Pipeline::report_layer(const std::vector<TensorRecord>& records, std::chron
 }
 
 void Pipeline::run() {
+  std::optional<Error> stopped;
+  try {
+    run_stage();
+  } catch (const AgreedError& error) {
+    if (error.code() != ExitCode::kStopped) throw;
+    stopped = error;
+  }
+  // Stages end hours apart, and one that was asked to stop first finishes its layer.
+  std::int64_t stops = stopped ? 1 : 0;
+  Pending meeting = job_.world.start_all_reduce_max(Buffer<std::int64_t>(std::span(&stops, 1)));
+  if (stopped) meeting.wait();  // within the deadline: a stage that no signal reached does not stop
+  for (BackOff back_off; !meeting.test(); back_off.pause()) report_.marks.mark();
+  if (stops != 0) agree(job_.world, stopped);
+}
+
+void Pipeline::run_stage() {
   std::vector<LayerWeights> resident;
   const std::int64_t layers_end = std::min(last_, static_cast<std::int64_t>(model_.layers.size()));
   report_.layers_skipped = std::count_if(state_.layers.begin(), state_.layers.end(), [this](const auto& layer) {
@@ -335,7 +351,7 @@ void Pipeline::run() {
   committer_.finish();
   progress_.reset();
   if (start_.sends && !streams_)
-    for (std::size_t unit = 0; unit < units_.size(); ++unit) send_unit(unit);
+    for (std::size_t turn = 0, end = turns(); turn < end; ++turn) send_unit(turn);
 }
 
 }  // namespace mpiquant

@@ -61,11 +61,14 @@ class Pipeline {
   std::int64_t calibration_tokens() const;
 
   // Hidden states (pipeline_hidden.cc)
+  void run_stage();
   void make_units();
   void enter();
   void embed_unit(std::size_t unit);
-  void receive_unit(std::size_t unit);
-  void send_unit(std::size_t unit);
+  std::size_t turns() const;
+  void exchange(Pending pending);
+  void receive_unit(std::size_t turn);
+  void send_unit(std::size_t turn);
   void stream_originals(const std::vector<LayerWeights>& layers);
 
   void run_layer(std::int64_t layer, std::optional<LayerWeights> resident);
@@ -99,6 +102,8 @@ class Pipeline {
   const HessianUse& hessians_;
   const CommitOptions& options_;
   RankReport& report_;
+  std::vector<float> passing_;  // hidden states on their way between stages, and
+  Pending exchange_;            // what moves them
   std::optional<std::size_t> propagated_;
   std::int64_t first_, last_;  // layers of this stage; a quantized head is one more
   bool streams_;               // units pass all stages before anything is quantized

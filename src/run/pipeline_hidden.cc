@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 
 #include "src/model/unit_states.h"
 #include "src/run/hidden_file.h"
@@ -7,8 +8,6 @@
 namespace mpiquant {
 namespace {
 
-// The next stage takes the hidden states when it comes to them.
-constexpr Timeout kWholeRun = std::chrono::hours(24 * 30);
 constexpr int kHiddenTag = 1;
 
 std::int64_t longest(const Samples& samples) {
@@ -35,7 +34,7 @@ void Pipeline::make_units() {
 // The hidden states that enter the layer this stage begins with.
 void Pipeline::enter() {
   if (start_.from == HiddenFrom::kStageBefore) {
-    for (std::size_t unit = 0; unit < units_.size(); ++unit) receive_unit(unit);
+    for (std::size_t turn = 0, end = turns(); turn < end; ++turn) receive_unit(turn);
     return;
   }
   collectively(*job_.grid.group, [&] {
@@ -57,22 +56,43 @@ void Pipeline::embed_unit(std::size_t unit) {
   job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { set_hidden(job_.backend, stream, rows, units_[unit]); });
 }
 
-void Pipeline::receive_unit(std::size_t unit) {
-  std::vector<float> rows(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
-  // The stages before may work for hours; a stop must not wait for them.
-  Pending arrival = job_.grid.pipe->start_recv(bytes_of(rows), job_.grid.stage() - 1, kHiddenTag);
-  for (BackOff back_off; !arrival.test(); back_off.pause()) {
-    check(!options_.stop_wanted || !options_.stop_wanted(), ExitCode::kStopped,
-          "stopped on request before layer {}; the same command goes on from there", first_ + 1);
-    report_.marks.mark();
-  }
-  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { set_hidden(job_.backend, stream, rows, units_[unit]); });
+// Turns in which every replica passes on a unit, or none if it has fewer than others.
+std::size_t Pipeline::turns() const {
+  std::size_t most = 0;
+  for (int replica = 0; replica < job_.grid.group->size(); ++replica) most = std::max(most, plan_.units_of(replica).size());
+  return most;
 }
 
-void Pipeline::send_unit(std::size_t unit) {
-  std::vector<float> rows(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
-  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { get_hidden(job_.backend, stream, units_[unit], rows); });
-  job_.grid.pipe->start_send(bytes_of(std::span<const float>(rows)), job_.grid.stage() + 1, kHiddenTag).wait(kWholeRun);
+// Waits for another stage, which may work for hours before it comes to this. Collective over the replicas, so that a stop ends
+// it on all of them.
+void Pipeline::exchange(Pending pending) {
+  exchange_ = std::move(pending);
+  for (BackOff back_off;; back_off.pause()) {
+    const bool stop_here = options_.stop_wanted && options_.stop_wanted();
+    std::array<std::int64_t, 2> wishes{stop_here ? 1 : 0, exchange_.test() ? 0 : 1};
+    job_.grid.group->all_reduce_max(std::span<std::int64_t>(wishes));
+    if (wishes[0] != 0)
+      agree(*job_.grid.group,
+            Error(ExitCode::kStopped, "stopped on request between two stages; the same command goes on from there"));
+    if (wishes[1] == 0) return;
+    report_.marks.mark();
+  }
+}
+
+void Pipeline::receive_unit(std::size_t turn) {
+  if (turn >= units_.size()) return exchange({});
+  passing_.resize(static_cast<std::size_t>(units_[turn].tokens * model_.hidden));
+  exchange(job_.grid.pipe->start_recv(bytes_of(passing_), job_.grid.stage() - 1, kHiddenTag));
+  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { set_hidden(job_.backend, stream, passing_, units_[turn]); });
+  passing_ = {};
+}
+
+void Pipeline::send_unit(std::size_t turn) {
+  if (turn >= units_.size()) return exchange({});
+  passing_.resize(static_cast<std::size_t>(units_[turn].tokens * model_.hidden));
+  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { get_hidden(job_.backend, stream, units_[turn], passing_); });
+  exchange(job_.grid.pipe->start_send(bytes_of(std::span<const float>(passing_)), job_.grid.stage() + 1, kHiddenTag));
+  passing_ = {};
 }
 
 // Propagation of the original activations over several stages: units pass through all layers and on to the next stage at once,
@@ -80,9 +100,13 @@ void Pipeline::send_unit(std::size_t unit) {
 // as they were when they entered.
 void Pipeline::stream_originals(const std::vector<LayerWeights>& layers) {
   if (start_.from == HiddenFrom::kSnapshot) enter();
-  for (std::size_t unit = 0; unit < units_.size(); ++unit) {
-    if (start_.from == HiddenFrom::kEmbedding) embed_unit(unit);
+  for (std::size_t unit = 0, end = turns(); unit < end; ++unit) {
     if (start_.from == HiddenFrom::kStageBefore) receive_unit(unit);
+    if (unit >= units_.size()) {
+      if (start_.sends) send_unit(unit);
+      continue;
+    }
+    if (start_.from == HiddenFrom::kEmbedding) embed_unit(unit);
     if (!start_.sends) continue;
     std::vector<float> entered(static_cast<std::size_t>(units_[unit].tokens * model_.hidden));
     job_.backend.for_each(1, [&](Stream& stream, std::int64_t) {

@@ -321,7 +321,7 @@ void quantize(Job& job, const QuantizeRequest& given, const ModelInput& model) {
   require_same_files(job.world, model.stored());
   Prepared run = prepare(job, request, model);
   const std::string model_hash = shared_content_hash(job, *model.stored().source);
-  RunState state(request, model_hash.substr(0, 8));
+  RunState state(request, model_hash);
   try {
     run_to_end(job, request, model, run, model_hash, state, report);
   } catch (const Error& error) {

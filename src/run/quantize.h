@@ -25,6 +25,9 @@ enum class Restart : std::uint8_t {
   kRequire,  // fail if there is none
 };
 
+// Where state is kept unless another place is named.
+inline std::string default_work_dir(const std::string& output) { return output + ".work"; }
+
 struct QuantizeRequest {
   std::string model;           // as given: a directory or a Hub id
   std::string output;          // directory

@@ -2,6 +2,7 @@
 
 #include "io/file.h"
 #include "src/base/error.h"
+#include "src/base/hash.h"
 #include "src/base/log.h"
 
 namespace mpiquant {
@@ -13,17 +14,43 @@ namespace {
 // In which the last processes of a job whose launcher has returned are gone.
 constexpr std::chrono::seconds kPatience{15};
 
+std::string whole_path(const std::string& path) {
+  std::error_code error;
+  const fs::path whole = fs::weakly_canonical(fs::absolute(path), error);
+  return error ? path : whole.string();
+}
+
+void create_folder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  check(!error, ExitCode::kEnvironment, "cannot create {} ({}) choose a place this user may write to", folder, error.message());
+}
+
 }  // namespace
 
-RunState::RunState(const QuantizeRequest& request, std::string id)
-    : request_(request), id_(std::move(id)), checkpoint_(request.work_dir + "/checkpoint") {}
+RunState::RunState(const QuantizeRequest& request, const std::string& model_hash)
+    : request_(request),
+      own_place_(whole_path(default_work_dir(request.output))),
+      id_(xxh3_hex(model_hash + whole_path(request.work_dir)).substr(0, 8)),
+      checkpoint_(request.work_dir + "/checkpoint") {}
+
+RunState::~RunState() { give_back(); }
+
+void RunState::give_back() {
+  lease_.reset();
+  if (!output_lease_) return;
+  output_lease_.reset();
+  std::error_code not_empty;
+  fs::remove(own_place_, not_empty);
+}
 
 std::string RunState::open(const Identity& identity) {
-  std::error_code error;
-  fs::create_directories(request_.work_dir, error);
-  check(!error, ExitCode::kEnvironment, "cannot create {} ({}) choose a place this user may write to for --work-dir",
-        request_.work_dir, error.message());
+  create_folder(request_.work_dir);
   lease_.emplace(request_.work_dir, request_.force, kPatience);
+  if (own_place_ != whole_path(request_.work_dir)) {
+    create_folder(own_place_);
+    output_lease_.emplace(own_place_, request_.force, kPatience);
+  }
   const auto left = request_.restart == Restart::kNever ? std::nullopt : checkpoint_.identity();
   check(left || request_.restart != Restart::kRequire, ExitCode::kUsage,
         "there is nothing to go on with in {} (--restart require asks for it) use --restart auto", checkpoint_.folder());
@@ -44,6 +71,7 @@ std::string RunState::open(const Identity& identity) {
 Checkpoint::State RunState::prepare(const OutputFiles& files, const std::vector<fs::path>& folders, const Identity& identity) {
   if (resumes_ && files.complete()) return checkpoint_.state();
   if (resumes_) warn_line("{} lacks files that the checkpoint speaks of: all is made anew", staged_->path());
+  checkpoint_.remove();  // it would speak of files that are empty
   for (const fs::path& folder : folders) fs::create_directories(folder);
   files.create();
   checkpoint_.begin(identity);
@@ -60,7 +88,7 @@ void RunState::leave(ExitCode code) {
   const bool resumable = code == ExitCode::kEnvironment || code == ExitCode::kStopped;
   const bool kept = (resumable || resumes_) && checkpoint_.has_layers();
   if (staged_) staged_->keep(kept);
-  lease_.reset();
+  give_back();
   if (kept) return info_line("what was done is kept in {}: the same command goes on from there", checkpoint_.folder());
   if (staged_) checkpoint_.remove();
   std::error_code not_empty;

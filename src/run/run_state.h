@@ -13,16 +13,18 @@
 
 namespace mpiquant {
 
-// What rank 0 holds for a run: the lease of the work folder, the partial folder of the output, and the checkpoint.
+// What rank 0 holds for a run: the leases of the work folder and of the output, the partial folder of the output, and the
+// checkpoint.
 class RunState {
  public:
-  // id: tells runs of one output apart in the partial folder's name.
-  RunState(const QuantizeRequest& request, std::string id);
+  // The partial folder's name tells runs of another model or work folder apart.
+  RunState(const QuantizeRequest& request, const std::string& model_hash);
+  ~RunState();
   RunState(const RunState&) = delete;
   RunState& operator=(const RunState&) = delete;
 
   const Checkpoint& checkpoint() const { return checkpoint_; }
-  // Takes the lease and returns the path of the partial folder, with what an interrupted run of the same identity has left in it.
+  // Takes the leases and returns the path of the partial folder, with what an interrupted run of the same identity has left in it.
   // Throws (usage error) when the state is another run's, naming the field that differs, or when --restart forbids.
   std::string open(const Identity& identity);
   // Makes the output files unless they are there from the run that is resumed, and returns what is committed.
@@ -33,10 +35,13 @@ class RunState {
   void leave(ExitCode code);
 
  private:
+  void give_back();
+
   const QuantizeRequest& request_;
+  std::string own_place_;  // the output's work folder if none is named: its lease is there, too
   std::string id_;
   Checkpoint checkpoint_;
-  std::optional<KeptLease> lease_;
+  std::optional<KeptLease> lease_, output_lease_;
   std::optional<StagedDirectory> staged_;
   bool resumes_ = false;
 };
