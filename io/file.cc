@@ -198,6 +198,8 @@ void replace_text_file(const std::string& path, std::string_view text) {
   }
 }
 
+void remove_if_empty(const std::string& folder) { ::rmdir(folder.c_str()); }
+
 void sync_directory(const std::string& path) {
   const int descriptor = open_descriptor("open", path, O_RDONLY | O_DIRECTORY);
   const int error = ::fsync(descriptor) == 0 ? 0 : errno;

@@ -62,6 +62,9 @@ void write_text_file(const std::string& path, std::string_view text);
 void replace_text_file(const std::string& path, std::string_view text);
 
 // Makes the entries of a directory durable.
+// Removes a folder in which nothing is; anything else stays.
+void remove_if_empty(const std::string& folder);
+
 void sync_directory(const std::string& path);
 // Makes a synced file appear under its final name: rename, then sync of the directory. Both are on one file system.
 void rename_into_place(const std::string& from, const std::string& to);

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "io/file.h"
+#include "io/manifest.h"
 #include "src/base/error.h"
 
 namespace mpiquant {
@@ -68,10 +69,40 @@ void check_output_apart(const std::string& output, const std::string& input) {
         "the output {} holds the model's folder {} (the input must stay as it is) choose another", output, input);
 }
 
+void check_output_replaceable(const std::string& output, const std::vector<std::string>& inputs) {
+  const fs::path out = normal_path(output);
+  if (path_kind(out.string()) != PathKind::kDirectory) return;
+  for (const std::string& input : inputs)
+    check(!is_below(normal_path(input), out), ExitCode::kUsage,
+          "the output {} holds {} (the run reads it, and --force would remove it) choose another output", output, input);
+  const std::vector<std::string> names = list_directory(out.string());
+  const bool own = names.empty() || std::ranges::any_of(names, [&](const std::string& name) {
+                     return name == kManifestName || path_kind((out / name / kManifestName).string()) == PathKind::kFile;
+                   });
+  check(own, ExitCode::kUsage,
+        "{} is no output of mpiquant (there is no {} in it, and --force would remove what it holds) choose "
+        "another output or remove it by hand",
+        out.string(), kManifestName);
+}
+
+void check_work_dir(const std::string& folder, const std::string& output, const std::string& input) {
+  const fs::path work = normal_path(folder);
+  const PathKind kind = path_kind(work.string());
+  check(kind == PathKind::kNothing || kind == PathKind::kDirectory, ExitCode::kUsage,
+        "{} is not a directory (state is kept in one) choose another --work-dir", work.string());
+  check(!is_below(work, normal_path(output)), ExitCode::kUsage,
+        "the work folder {} lies in the output {} (which appears as a whole) choose another --work-dir", folder, output);
+  check(!is_below(work, normal_path(input)), ExitCode::kUsage,
+        "the work folder {} lies in the model's folder {} (the input must stay as it is) choose another --work-dir", folder,
+        input);
+}
+
 void check_output_free(const std::string& output, bool force) {
   const fs::path out = normal_path(output);
   const fs::path parent = out.parent_path();
   const PathKind kind = path_kind(out.string());
+  check(kind != PathKind::kNothing || !fs::is_symlink(fs::symlink_status(out)), ExitCode::kUsage,
+        "{} is a link to nothing (it cannot become a folder) remove it or choose another output", out.string());
   check(force || kind == PathKind::kNothing, ExitCode::kUsage,
         "{} exists (it would be overwritten) choose another output or give --force", out.string());
   check(kind == PathKind::kNothing || kind == PathKind::kDirectory, ExitCode::kUsage,
@@ -81,8 +112,10 @@ void check_output_free(const std::string& output, bool force) {
         parent.string());
   check(place == PathKind::kDirectory, ExitCode::kEnvironment, "{} is not a directory (the output is made in it) choose another",
         parent.string());
-  check(::access(parent.c_str(), W_OK | X_OK) == 0, ExitCode::kEnvironment,
-        "{} is not writable ({}) choose a place this user may write to", parent.string(), std::generic_category().message(errno));
+  const bool writable = ::access(parent.c_str(), W_OK | X_OK) == 0;
+  const int reason = errno;
+  check(writable, ExitCode::kEnvironment, "{} is not writable ({}) choose a place this user may write to", parent.string(),
+        std::generic_category().message(reason));
 }
 
 std::vector<std::string> leftover_folders(const std::string& output, const std::string& id) {

@@ -17,6 +17,13 @@ void check_output_apart(const std::string& output, const std::string& input);
 // not writable (environment error).
 void check_output_free(const std::string& output, bool force);
 
+// Throws (usage error) when `output` exists and holds neither an output of this program nor nothing, or holds one of `inputs`:
+// replacing it would lose what is there.
+void check_output_replaceable(const std::string& output, const std::vector<std::string>& inputs);
+
+// Throws (usage error) when state cannot be kept in `folder`: it is a file, or lies in the output or in the input.
+void check_work_dir(const std::string& folder, const std::string& output, const std::string& input);
+
 // Partial and set-aside folders of earlier runs for this output, other than those of `id`. They may belong to a run that still
 // lives.
 std::vector<std::string> leftover_folders(const std::string& output, const std::string& id);

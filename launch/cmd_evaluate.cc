@@ -63,7 +63,7 @@ CommandPage evaluate_page() {
        {"how far an output is from the original, on two ranks",
         "mpirun -n 2 mpiquant evaluate OUT/gptq --reference MODEL --text test.txt \\\n--window 512 --max-windows 64"},
        {"what llama.cpp will make of a GGUF file",
-        "mpiquant evaluate OUT/model.gguf --reference MODEL --text test.txt --activations q8_0"}},
+        "mpiquant evaluate OUT/MODEL-Q4_0.gguf --reference MODEL --text test.txt --activations q8_0"}},
       {}};
 }
 

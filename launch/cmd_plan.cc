@@ -285,6 +285,8 @@ void run_plan(CommandContext& context) {
     if (!question.recipe.transforms.empty()) transform(question);
     question.per_node = count_of(values, "gpus-per-node", 1).value_or(question.machine.ranks);
     question.stage_nodes = count_of(values, "stage-nodes", 0).value_or(0);
+    check(question.stage_nodes == 0 || (values.count("schedule") == 0 && values.count("stages") == 0), ExitCode::kUsage,
+          "--stage-nodes with --schedule or --stages (it says how many stages there are itself) leave one of them away");
     const int nodes = count_of(values, "nodes", 1).value_or(1);
     check(values.count("ranks") == 0 || (values.count("nodes") == 0 && values.count("scale") == 0), ExitCode::kUsage,
           "--ranks with --nodes or --scale (each says how many ranks there are) keep one");

@@ -29,7 +29,7 @@ OptionGroup job_group() {
        "node-local directory that one rank of each node first copies the weights to; a copy that is there is used, and stays")  //
       ("dry-run", options::bool_switch(), "print plan, memory and sizes after all checks, and write nothing")                   //
       ("json", options::bool_switch(), "print the plan of --dry-run, or the report of the run, as JSON");
-  add_switch(group.options, "force", "move an existing output aside and replace it (default: no)");
+  add_switch(group.options, "force", "replace an existing output: it is removed when the new one is in its place (default: no)");
   return group;
 }
 
@@ -84,6 +84,16 @@ CommandPage quantize_page() {
   return page;
 }
 
+// Files and folders that the run reads beside the model.
+std::vector<std::string> files_read(const RunChoices& choices, const std::string& hessians) {
+  std::vector<std::string> paths;
+  for (const std::string& file : choices.calibration.files)
+    if (!file.starts_with("hf:")) paths.push_back(file);
+  for (const std::string& path : {choices.calibration.ids, choices.calibration.token_store, hessians})
+    if (!path.empty()) paths.push_back(path);
+  return paths;
+}
+
 void run_quantize(CommandContext& context) {
   Communicator& world = context.world;
   options::variables_map values;
@@ -109,6 +119,8 @@ void run_quantize(CommandContext& context) {
     model = open_model(request.model);
     check_output_apart(request.output, model.directory);
     check_output_free(request.output, request.force);
+    check_output_replaceable(request.output, files_read(choices, request.hessians));
+    check_work_dir(request.work_dir, request.output, model.directory);
   });
   if (help) return;
   require_same(world, {{"recipe", fingerprint(choices)}});

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <thread>
@@ -55,6 +56,11 @@ int run(int argc, char** argv, bool& several_ranks) {
     failure = attempt([&] { command = &find_command(arguments.front()); });
     agree(*world, failure);
     command->run(context);
+    agree(*world, attempt([] {
+      check(!!std::cout.flush(), ExitCode::kEnvironment,
+            "the results could not be written to standard output (what was written there is not whole) free space, or look "
+            "at what reads it");
+    }));
   } catch (const AgreedError& error) {
     // Some of the ranks, such as a stage: the others know nothing of it and are ended with them.
     if (error.ranks() < world->size()) {
@@ -87,6 +93,9 @@ int main(int argc, char** argv) {
     code = error.code();
   } catch (const std::bad_alloc&) {
     print_error("out of memory (an allocation was refused) use more ranks or a node with more memory");
+    code = ExitCode::kEnvironment;
+  } catch (const std::filesystem::filesystem_error& error) {
+    print_error(fmt::format("{} (it is needed here) check the path and its permissions", error.what()));
     code = ExitCode::kEnvironment;
   } catch (const std::exception& error) {
     print_error(error.what());

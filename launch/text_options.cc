@@ -52,6 +52,17 @@ CalibrationSet share(Communicator& world, CalibrationSet set) {
   return out;
 }
 
+// Exact ids are taken as they are: options that cut text would do nothing.
+void refuse_with_ids(const options::variables_map& values, std::string_view ids, const std::vector<std::string>& cutting) {
+  for (const std::string& name : cutting)
+    check(values.count(name) == 0 || values[name].defaulted(), ExitCode::kUsage,
+          "--{} does nothing with {} (whose samples are taken as they are) leave one of them away", name, ids);
+}
+
+void keep_first(CalibrationSet& set, std::int64_t count) {
+  if (count < std::ssize(set.samples)) set.samples.resize(static_cast<std::size_t>(count));
+}
+
 CalibrationSet calibration_set(CalibrationChoice choice, const ModelInput& model, StoreUse use) {
   const TokenLimits limits{model.spec.vocab, model.spec.context};
   if (!choice.ids.empty()) return read_calibration_ids(choice.ids, limits);
@@ -86,7 +97,10 @@ Calibration read_calibration(const options::variables_map& values, const ModelIn
   CalibrationSet set;
   collectively(world, [&] {
     if (world.rank() != 0) return;
-    set = calibration_set(read_choices(values).calibration, model, use);
+    const CalibrationChoice choice = read_choices(values).calibration;
+    if (!choice.ids.empty())
+      refuse_with_ids(values, "--calibration-ids", {"nsamples", "seqlen", "shuffle", "split-on", "bos", "field", "token-store"});
+    set = calibration_set(choice, model, use);
     for (const std::string& note : set.notes) log_warning(note);
   });
   set = share(world, std::move(set));
@@ -115,10 +129,17 @@ Samples read_windows(const options::variables_map& values, const ModelInput& mod
   collectively(world, [&] {
     check((values.count("text") != 0) != (values.count("ids") != 0), ExitCode::kUsage,
           "give either --text or --ids (what is scored comes from one of them)");
+    for (const std::string name : {"window", "max-windows"}) {
+      if (values.count(name) == 0) continue;
+      const auto value = values[name].as<std::int64_t>();
+      check(value > 0, ExitCode::kUsage, "--{} {} (nothing would be scored) give a number from 1 on", name, value);
+    }
     if (world.rank() != 0) return;
     const TokenLimits limits{model.spec.vocab, model.spec.context};
     if (values.count("ids") != 0) {
+      refuse_with_ids(values, "--ids", {"window", "split-on", "bos", "field"});
       set = read_calibration_ids(values["ids"].as<std::string>(), limits);
+      if (values.count("max-windows") != 0) keep_first(set, values["max-windows"].as<std::int64_t>());
       return;
     }
     CalibrationChoice choice = read_choices(values).calibration;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -40,8 +41,8 @@ class AgreedError : public Error {
  public:
   AgreedError(ExitCode code, const std::string& message, int rank, const Communicator& comm)
       : Error(code, message), rank_(rank), ranks_(comm.size()), is_mine_(comm.rank() == rank) {}
-  int rank() const noexcept { return rank_; }       // where it happened, in the communicator
-  int ranks() const noexcept { return ranks_; }     // that know it
+  int rank() const noexcept { return rank_; }         // where it happened, in the communicator
+  int ranks() const noexcept { return ranks_; }       // that know it
   bool is_mine() const noexcept { return is_mine_; }  // it happened here
 
  private:
@@ -63,6 +64,8 @@ std::optional<Error> attempt(Work&& work) {
     return error;
   } catch (const std::bad_alloc&) {
     return Error(ExitCode::kEnvironment, "out of memory (an allocation was refused) use more ranks or a node with more memory");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return Error(ExitCode::kEnvironment, fmt::format("{} (it is needed here) check the path and its permissions", error.what()));
   } catch (const std::exception& error) {
     return Error(ExitCode::kInternal, error.what());
   }

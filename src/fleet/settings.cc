@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <string_view>
 
 #include "io/file.h"
@@ -50,6 +51,13 @@ void read_options(const FleetFile& file, const YAML::Node& node, const std::stri
     }
     options[name] = std::move(values);
   }
+}
+
+void check_count(const YamlFields& fields, const std::string& name, const std::string& value) {
+  std::int64_t count = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), count);
+  if (error != std::errc() || end != value.data() + value.size() || count < 1)
+    fields.refuse("evaluate", fmt::format("has {}: {} (nothing would be scored; give a whole number from 1 on)", name, value));
 }
 
 std::string config_path(const FleetFile& file, const YamlFields& fields, const std::string& name) {
@@ -103,6 +111,8 @@ void apply_settings(const FleetFile& file, const YamlFields& fields, FleetSettin
       read_options(file, node, fields.where("evaluate"), file.catalog.evaluate_options, options);
       if ((options.count("text") != 0) == (options.count("ids") != 0))
         fields.refuse("evaluate", "needs either text or ids (what is scored comes from one of them)");
+      for (const std::string name : {"window", "max-windows"})
+        if (const auto given = options.find(name); given != options.end()) check_count(fields, name, given->second.front());
       settings.evaluate = std::move(options);
     }
   }

@@ -162,7 +162,8 @@ void set_name(OutputChoice& output, const FieldText& given) {
   check(!name.empty() && name.size() <= kLongestName && std::ranges::all_of(name, fits) && name.front() != '.' &&
             name.front() != '-' && name != "original",
         ExitCode::kUsage,
-        "{} = \"{}\" cannot name an output (a folder is called so, and --propagate may name it) take letters, digits, - _ and .",
+        "{} = \"{}\" cannot name an output (a folder is called so, and --propagate may name it) take letters, digits, - _ and . "
+        "that begin with a letter, a digit or _, and not \"original\"",
         given.name, name);
   output.name = name;
 }

@@ -167,4 +167,23 @@ void check_recipe(const Recipe& recipe) {
   check(!recipe.outputs.empty(), ExitCode::kUsage, "no output format is given (nothing would be written) add --format");
 }
 
+std::vector<std::string> idle_patterns(const Recipe& recipe, const ModelSpec& model) {
+  std::vector<std::string> modules{model.head.module};
+  for (const LayerSpec& layer : model.layers)
+    for (const BlockSpec& block : layer.blocks)
+      for (const LinearSpec& linear : block.linears) modules.push_back(linear.module);
+  std::vector<std::string> idle;
+  const auto look = [&](const char* kind, const Rule& rule) {
+    if (std::ranges::none_of(modules, [&](const std::string& module) { return matches(rule, module); }))
+      idle.push_back(fmt::format("{} \"{}\"", kind, rule.pattern));
+  };
+  for (const Rule& rule : recipe.rules) look("the rule", rule);
+  for (const auto& [pattern, group] : recipe.ragged_groups) {
+    Rule rule;
+    rule.pattern = pattern;
+    look("the ragged group", rule);
+  }
+  return idle;
+}
+
 }  // namespace mpiquant

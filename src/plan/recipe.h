@@ -95,6 +95,9 @@ std::optional<CodecSpec> base_codec(const std::string& format, const Recipe& rec
 std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& model, const std::map<std::string, DType>& dtypes,
                                         std::vector<std::string>& notes);
 
+// Rules and ragged groups, as they are written, whose patterns match no linear of the model.
+std::vector<std::string> idle_patterns(const Recipe& recipe, const ModelSpec& model);
+
 // True if some output stores the model's head with a codec.
 bool quantizes_head(const std::vector<OutputSpec>& outputs, const ModelSpec& model);
 

@@ -230,7 +230,7 @@ constexpr auto kFields = std::to_array<RecipeField>({
    "codes differ slightly), or f16 (GPUs alone)", "bf16", kNone, compute_names, set_compute, shown_compute},
   {"", "rules", "rule", kList, "PATTERN:CHOICE", "dense, or bits=B,group_size=G,sym=true|false, for linears whose name matches (shell "
    "wildcards, or re:REGEX); the first match decides", "*.down_proj:bits=8", kNone, nullptr, set_rules, shown_nothing},
-  {"", "ragged", "ragged", kList, "CHOICE", "linears that no whole number of groups fits: dense, or PATTERN=GROUP_SIZE", "dense",
+  {"", "ragged", "ragged", kList, "CHOICE", "linears that no whole number of groups fits, but in `dense` outputs, which take a shorter last group: dense, or PATTERN=GROUP_SIZE", "dense",
    kNone, nullptr, set_ragged, shown_nothing},
   {"", "lm_head", "lm-head", kSwitch, "", "quantize the output head too", "true", kNone, nullptr, set<&R::quantize_head>, shown<&R::quantize_head>},
   {"", "untie", "untie", kSwitch, "", "write the head of a tied model as a tensor of its own", "true", kNone,

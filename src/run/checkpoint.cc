@@ -32,9 +32,12 @@ std::optional<std::int64_t> layer_of(const std::string& name, const std::string&
 
 template <typename Read>
 auto read_json(const std::string& path, Read&& read) {
-  const Json json = parse_json(read_text_file(path), path);
   try {
-    return read(json);
+    return read(parse_json(read_text_file(path), path));
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kInput) throw;
+    fail(ExitCode::kInput, "{} is damaged, so that nothing can go on from it: {}; begin anew with --restart never", path,
+         error.what());
   } catch (const Json::exception& error) {
     fail(ExitCode::kInput, "{} is damaged ({}) begin anew with --restart never", path, error.what());
   } catch (const std::logic_error& error) {  // a number that is none
@@ -75,6 +78,15 @@ std::string Checkpoint::codes_name(std::int64_t layer, int rank) {
 }
 std::string Checkpoint::hidden_name(std::int64_t layer, int rank) {
   return fmt::format("{}-{}.h5", numbered("hidden", layer), rank);
+}
+
+void Checkpoint::check_own() const {
+  if (path_kind(folder_) == PathKind::kNothing) return;
+  const std::regex own("run\\.json.*|(codes|hidden|layer)-[0-9]{5,9}.*");
+  for (const std::string& name : list_directory(folder_))
+    check(std::regex_match(name, own), ExitCode::kUsage,
+          "{} holds {}, which is of no interrupted run (the folder is removed with the state in it) choose another --work-dir",
+          folder_, name);
 }
 
 std::optional<Identity> Checkpoint::identity() const {

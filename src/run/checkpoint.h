@@ -29,6 +29,8 @@ class Checkpoint {
   static std::string codes_name(std::int64_t layer, int rank);
   static std::string hidden_name(std::int64_t layer, int rank);
 
+  // Throws (usage error) when the folder holds what no checkpoint does: removing it would lose that.
+  void check_own() const;
   // The identity of the run that left its state here, or nothing. Input error when it is damaged.
   std::optional<Identity> identity() const;
   // True if some layer is committed.

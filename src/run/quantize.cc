@@ -223,6 +223,9 @@ Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& mod
   collectively(job.world, [&] {
     find_method(request.recipe.method);
     run.outputs = resolve_outputs(request.recipe, model.spec, model.dtypes(), run.notes);
+    check_gates(request.gates, run.notes, {});  // what is known before the work
+    for (const std::string& pattern : idle_patterns(request.recipe, model.spec))
+      warn_line("{} matches no linear of {}: it changes nothing", pattern, request.model);
     run.facts = run_facts(request.recipe, model);
     std::vector<std::int64_t> lengths;
     for (const auto& sample : request.calibration.samples) lengths.push_back(static_cast<std::int64_t>(sample.size()));

@@ -40,8 +40,7 @@ void RunState::give_back() {
   lease_.reset();
   if (!output_lease_) return;
   output_lease_.reset();
-  std::error_code not_empty;
-  fs::remove(own_place_, not_empty);
+  remove_if_empty(own_place_);
 }
 
 std::string RunState::open(const Identity& identity) {
@@ -51,6 +50,7 @@ std::string RunState::open(const Identity& identity) {
     create_folder(own_place_);
     output_lease_.emplace(own_place_, request_.force, kPatience);
   }
+  checkpoint_.check_own();
   const auto left = request_.restart == Restart::kNever ? std::nullopt : checkpoint_.identity();
   check(left || request_.restart != Restart::kRequire, ExitCode::kUsage,
         "there is nothing to go on with in {} (--restart require asks for it) use --restart auto", checkpoint_.folder());
@@ -89,10 +89,11 @@ void RunState::leave(ExitCode code) {
   const bool kept = (resumable || resumes_) && checkpoint_.has_layers();
   if (staged_) staged_->keep(kept);
   give_back();
-  if (kept) return info_line("what was done is kept in {}: the same command goes on from there", checkpoint_.folder());
+  if (kept)
+    return info_line("what was done is kept in {}{}", checkpoint_.folder(),
+                     resumable ? ": the same command goes on from there" : "");
   if (staged_) checkpoint_.remove();
-  std::error_code not_empty;
-  fs::remove(request_.work_dir, not_empty);
+  remove_if_empty(request_.work_dir);
 }
 
 }  // namespace mpiquant

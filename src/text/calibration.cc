@@ -78,8 +78,9 @@ class Sampler {
       if (!options_.shuffle && ids.size() / step >= wanted) break;
     }
     check(ids.size() >= step, ExitCode::kInput,
-          "the calibration text has {} tokens, not one window of {} (0 of {} samples are possible) give more text or --seqlen {}",
-          ids.size(), step, wanted, ids.size() + prefix_.size());
+          "the text has {} tokens, not one window of {} (nothing can be cut from it) give more text, or windows of {} tokens "
+          "(--seqlen; of evaluate: --window)",
+          ids.size(), step, ids.size() + prefix_.size());
     std::vector<Sample> samples;
     for (const std::size_t window : choose(ids.size() / step, wanted, options_)) {
       const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(window * step);

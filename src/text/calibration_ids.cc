@@ -18,7 +18,8 @@ using Samples = std::vector<std::vector<std::int32_t>>;
 constexpr const char* kForms = "(needed is a list of lists of ids, or {\"input_ids\": that})";
 
 std::int32_t to_id(std::int64_t value, const std::string& path) {
-  check(value >= 0 && value <= std::numeric_limits<std::int32_t>::max(), ExitCode::kInput, "{} has the token id {}", path, value);
+  check(value >= 0 && value <= std::numeric_limits<std::int32_t>::max(), ExitCode::kInput,
+        "{} has the token id {} (ids count from 0) correct it", path, value);
   return static_cast<std::int32_t>(value);
 }
 
@@ -31,7 +32,7 @@ Samples read_json_ids(const std::string& path) {
     check(row.is_array(), ExitCode::kInput, "{} has a sample that is not a list {}", path, kForms);
     auto& sample = samples.emplace_back();
     for (const Json& id : row) {
-      check(id.is_number_integer(), ExitCode::kInput, "{} has {} in place of a token id", path, id.dump());
+      check(id.is_number_integer(), ExitCode::kInput, "{} has {} in place of a token id {}", path, id.dump(), kForms);
       sample.push_back(to_id(id.get<std::int64_t>(), path));
     }
   }

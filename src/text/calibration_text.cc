@@ -52,9 +52,9 @@ bool is_chat(const Json& record, const std::string& field) {
 std::string document_of(const Json& record, const std::string& field, const std::string& where) {
   if (record.is_string()) return record.get<std::string>();
   check(record.is_object() && record.contains(field), ExitCode::kInput,
-        "{} has no field \"{}\" (the text of a document is looked for there) name the right one with --calibration-field", where,
-        field);
-  check(record.at(field).is_string(), ExitCode::kInput, "{} has something else than text in its field \"{}\"", where, field);
+        "{} has no field \"{}\" (the text of a document is looked for there) name the right one with --field", where, field);
+  check(record.at(field).is_string(), ExitCode::kInput,
+        "{} has something else than text in its field \"{}\" (a document is a string) name another with --field", where, field);
   return record.at(field).get<std::string>();
 }
 
@@ -94,7 +94,7 @@ Documents read_source(const std::string& source, const TextSources& sources) {
   if (source.starts_with("hf:"))
     return helper_documents(sources, {"--dataset", source, "--field", sources.field, "--model", sources.model}, source);
   std::string text = read_text_file(source);
-  check(!text.empty(), ExitCode::kInput, "{} is empty (there is nothing to calibrate with)", source);
+  check(!text.empty(), ExitCode::kInput, "{} is empty (there is no text to cut) name another file", source);
   check_utf8(text, source);
   const std::string suffix = std::filesystem::path(source).extension().string();
   if (suffix == ".jsonl") return read_jsonl(source, text, sources);

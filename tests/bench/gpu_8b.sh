@@ -11,14 +11,10 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do made+=("$1"); shift; done
 [ $# -gt 0 ] && shift
 options=("$@")
 [ ${#options[@]} -gt 0 ] || options=(--device cuda --compute bf16)
-samples=128 length=2048
-for ((i = 0; i < ${#made[@]}; ++i)); do
-  case ${made[i]} in --samples) samples=${made[i + 1]} ;; --length) length=${made[i + 1]} ;; esac
-done
 
 python3 "$(dirname "$0")/gpu_8b_model.py" "$folder" "${made[@]}"
 start=$(date +%s.%N)
-"$program" quantize "$folder/model" --calibration-ids "$folder/ids.json" --nsamples "$samples" --seqlen "$length" --bits 4 --group-size 128 --sym \
+"$program" quantize "$folder/model" --calibration-ids "$folder/ids.json" --bits 4 --group-size 128 --sym \
   --format gptq --ragged dense --force --output "$folder/out" "${options[@]}"
 end=$(date +%s.%N)
 python3 - "$folder/out.work/report.json" "$start" "$end" <<'EOF'

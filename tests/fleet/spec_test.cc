@@ -130,6 +130,8 @@ TEST(FleetSpec, RefusesBadValues) {
   EXPECT_THAT(refusal("ranks: 2", "ranks: 2\n  ranks: 3"), HasSubstr("twice"));
   EXPECT_THAT(refusal("evaluate: {text: test.txt, window: 256}", "evaluate: false"), HasSubstr("nothing would be checked"));
   EXPECT_THAT(refusal("evaluate: {text: test.txt, window: 256}", "evaluate: {window: 256}"), HasSubstr("either text or ids"));
+  EXPECT_THAT(refusal("evaluate: {text: test.txt, window: 256}", "evaluate: {text: test.txt, window: -3}"),
+              HasSubstr("window: -3"));
   EXPECT_THAT(refusal("families:", "families: ["), HasSubstr("it is no YAML"));
   EXPECT_THAT(refusal("  - {family: extra, size: huge",
                       "  - {family: extra, size: huge-int4, recipe: int4, model: a/b}\n  - {family: extra-huge, size: int4"),
