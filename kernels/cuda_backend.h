@@ -22,6 +22,7 @@ struct CudaDevice {
 struct CudaMachine {
   std::vector<CudaDevice> devices;
   std::string problem;  // "problem (why it matters) what to do"; empty if there are devices
+  bool unfit = false;   // there are some that this build has no code for
 };
 CudaMachine cuda_machine();
 

@@ -88,6 +88,7 @@ std::unique_ptr<Backend> make_backend(const options::variables_map& values, Comm
           device = device_of(values);
           reduce = reduce_of(values);
           if (device != "cpu") machine = cuda_machine();
+          if (device == "auto" && machine.unfit) log_warning("no GPU is used: " + machine.problem);
           lacks_gpu = machine.devices.empty();
           check(device != "cuda" || !lacks_gpu, ExitCode::kEnvironment, "--device cuda: {}", machine.problem);
         }));

@@ -31,6 +31,7 @@ endforeach()
 if(NOT CMAKE_CUDA_ARCHITECTURES)
   message(FATAL_ERROR "mpiquant: nvcc knows none of the architectures ${MPIQUANT_CUDA_ARCHITECTURES}")
 endif()
+string(REPLACE ";" "," MPIQUANT_CUDA_BUILT "${CMAKE_CUDA_ARCHITECTURES}")
 list(POP_BACK CMAKE_CUDA_ARCHITECTURES last)
 list(TRANSFORM CMAKE_CUDA_ARCHITECTURES APPEND "-real")
 list(APPEND CMAKE_CUDA_ARCHITECTURES ${last})  # without -real: machine code and PTX

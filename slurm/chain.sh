@@ -66,11 +66,11 @@ submit() { # STEP ARGUMENTS OF SBATCH AND SCRIPT...
   echo "$step $previous"
 }
 
-samples=("${texts[@]}" "${sampling[@]}" --token-store "$work/tokens.h5")
+samples=(${texts[@]+"${texts[@]}"} ${sampling[@]+"${sampling[@]}"} --token-store "$work/tokens.h5")
 if [ ${#texts[@]} -gt 0 ]; then
   submit calibrate "$home/slurm/calibrate.sbatch" "$model" "${samples[@]}"
 else
-  samples=("${sampling[@]}")
+  samples=(${sampling[@]+"${sampling[@]}"})
 fi
 submit quantize ${sbatch[@]+"${sbatch[@]}"} "$home/slurm/quantize.sbatch" "$model" --output "$output" ${samples[@]+"${samples[@]}"} "$@"
 if [ ${#evaluation[@]} -gt 0 ]; then

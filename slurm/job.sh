@@ -60,9 +60,11 @@ begin() {
 run() {
   export MPIQUANT_EXIT_FILE=${SLURM_SUBMIT_DIR:-$PWD}/.mpiquant-exit-${SLURM_JOB_ID:-$$}
   rm -f "$MPIQUANT_EXIT_FILE"
+  local running='' signalled='' early=''
+  trap 'signalled=yes; if [ -n "$running" ]; then kill -USR2 "$running" 2>/dev/null; else early=yes; fi' TERM USR2
   "$@" &
-  local running=$! signalled=
-  trap 'signalled=yes; kill -USR2 "$running" 2>/dev/null' TERM USR2
+  running=$!
+  if [ -n "$early" ]; then kill -USR2 "$running" 2>/dev/null; fi
   # A signal ends the wait early, with a code of its own.
   while :; do
     signalled=

@@ -62,7 +62,9 @@ std::size_t CudaBackend::region_for(std::size_t bytes) const {
 }
 
 bool CudaBackend::has_room(std::size_t bytes) {
-  return region_for(bytes) <= (memory_ ? memory_->bytes() + Arena::kAlignment : free_bytes(options_.device));
+  if (memory_) return region_for(bytes) <= memory_->bytes() + Arena::kAlignment;
+  const std::size_t free = free_bytes(options_.device);
+  return region_for(bytes) <= (options_.memory == 0 ? free : std::min(free, options_.memory));
 }
 
 void CudaBackend::reserve(std::size_t bytes) {

@@ -10,6 +10,8 @@
 namespace mpiquant {
 namespace {
 
+constexpr std::array kBuilt = {MPIQUANT_CUDA_BUILT};  // compute capabilities, 90 for 9.0
+
 std::string problem_of(cudaError_t error) {
   int driver = 0, runtime = 0;
   cudaDriverGetVersion(&driver);
@@ -35,6 +37,8 @@ CudaMachine cuda_machine() {
     cudaDeviceProp properties{};
     std::array<char, 32> pci{};
     if (cudaGetDeviceProperties(&properties, index) != cudaSuccess) continue;
+    if (!runs_on(kBuilt, properties.major, properties.minor))
+      return {{}, capability_problem(kBuilt, properties.name, properties.major, properties.minor), true};
     if (cudaDeviceGetPCIBusId(pci.data(), static_cast<int>(pci.size()), index) != cudaSuccess) continue;
     out.devices.push_back({index, properties.name, pci.data(), properties.totalGlobalMem});
   }

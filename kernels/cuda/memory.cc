@@ -1,17 +1,23 @@
 #include "kernels/cuda/memory.h"
 
+#include <algorithm>
+
 #include "src/base/error.h"
 
 namespace mpiquant::cuda {
 namespace {
 
+// What cuBLASLt, cuSOLVER, NCCL and kernels that are loaded later take for themselves: not measured, a generous guess.
+std::size_t for_libraries(std::size_t total) { return std::min(std::size_t{1} << 30, total / 64); }
+
 struct Memory {
-  std::size_t free, total;
+  std::size_t free, total;  // free: for our own buffers
 };
 Memory memory_of(int device) {
   check_cuda(cudaSetDevice(device), "cudaSetDevice");
   Memory out{};
   check_cuda(cudaMemGetInfo(&out.free, &out.total), "cudaMemGetInfo");
+  out.free -= std::min(out.free, for_libraries(out.total));
   return out;
 }
 

@@ -37,7 +37,8 @@ ncclDataType_t type_of(Element element) {
 // NCCL's communicator with its stream. NCCL works in the background: a call may still be in progress when it returns.
 class NcclGroup {
  public:
-  NcclGroup(Communicator& host, int device) : timeout_(host.options().timeout) {
+  // Delegates, so that what has begun is ended when the rest fails.
+  NcclGroup(Communicator& host, int device) : NcclGroup(host.options().timeout) {
     check_cuda_call(cudaSetDevice(device), "cudaSetDevice");
     ncclUniqueId id{};
     collectively_id(host, id);
@@ -90,6 +91,8 @@ class NcclGroup {
   }
 
  private:
+  explicit NcclGroup(Timeout timeout) : timeout_(timeout) {}
+
   static void collectively_id(Communicator& host, ncclUniqueId& id) {
     agree(host, attempt([&] {
             if (host.rank() == 0) check_nccl(ncclGetUniqueId(&id), "ncclGetUniqueId");
@@ -151,7 +154,12 @@ class NcclComm final : public Communicator {
   template <typename Calls>
   State grouped(const char* call, const Calls& calls) {
     check_nccl(ncclGroupStart(), "ncclGroupStart");
-    calls();
+    try {
+      calls();
+    } catch (...) {
+      ncclGroupEnd();  // before the communicator is given up
+      throw;
+    }
     check_nccl(ncclGroupEnd(), call);
     return begun(call);
   }
