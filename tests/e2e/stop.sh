@@ -34,12 +34,15 @@ ranks=$(pgrep -f "^$program quantize .*$folder/one")
 [ "$(wc -w <<<"$ranks")" = 2 ] || fail "the ranks are not found: $ranks"
 # shellcheck disable=SC2086
 kill -STOP $ranks
+(quantize 1 one --work-dir "$folder/elsewhere") 2>"$folder/third.log" & third=$!
 if (quantize 1 one) 2>"$folder/second.log"; then fail "two jobs on one output"; fi
+if wait $third; then fail "two jobs on one output, with two work folders"; fi
 # shellcheck disable=SC2086
 kill -USR2 $ranks
 # shellcheck disable=SC2086
 kill -CONT $ranks
 grep -q "another job works on this output: process [0-9]* on" "$folder/second.log" || fail "the second job was not told why"
+grep -q "another job works on this output: process [0-9]* on" "$folder/third.log" || fail "the third job was not told why"
 code=0; wait "$job" || code=$?
 [ $code = 75 ] || fail "USR2 gave code $code"
 [ ! -e "$folder/one" ] || fail "an output under its final name"

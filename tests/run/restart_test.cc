@@ -183,6 +183,19 @@ TEST_F(Restarted, NeverBeginsAnewAndRequireNeedsState) {
   expect_clean(some);
 }
 
+TEST_F(Restarted, RunsOfOneOutputWithOtherWorkFoldersDoNotMix) {
+  QuantizeRequest whole = request("whole");
+  run(whole, 1);
+  QuantizeRequest one = request("shared"), other = one;
+  one.work_dir = (folder_ / "one").string();
+  other.work_dir = (folder_ / "other").string();
+  other.recipe.mse = true;  // files of the same sizes
+  EXPECT_FALSE(run_some(one, 2, 3));
+  EXPECT_FALSE(run_some(other, 2, 2));
+  EXPECT_TRUE(run_some(one, 1, 9));
+  EXPECT_EQ(sums(one), sums(whole));
+}
+
 TEST_F(Restarted, DamagedStateIsRefusedAndKept) {
   QuantizeRequest some = request("some");
   some.commit.overhead = kSnapshotAlways;
