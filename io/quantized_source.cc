@@ -1,9 +1,12 @@
 #include "io/quantized_source.h"
 
+#include <fmt/ranges.h>
+
 #include <filesystem>
 #include <optional>
 
 #include "io/compressed_tensors_source.h"
+#include "io/file.h"
 #include "io/gguf_source.h"
 #include "io/gptq_source.h"
 #include "io/repository.h"
@@ -33,24 +36,27 @@ PlainModel open_gguf(const fs::path& path) {
   return model;
 }
 
-// The only GGUF file of a directory without safetensors.
-std::optional<fs::path> gguf_file_of(const fs::path& directory) {
-  std::optional<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    if (entry.path().extension() == ".safetensors") return std::nullopt;
-    if (entry.path().extension() != ".gguf") continue;
-    check(!found, ExitCode::kInput, "{} has several GGUF files; name one of them", directory.string());
-    found = entry.path();
-  }
-  return found;
-}
-
 }  // namespace
+
+std::optional<fs::path> only_gguf_file(const fs::path& directory) {
+  std::vector<std::string> ggufs, outputs;
+  for (const std::string& name : list_directory(directory.string())) {
+    const fs::path path = directory / name;
+    if (path.extension() == ".safetensors" || name.ends_with(".safetensors.index.json")) return std::nullopt;
+    if (path.extension() == ".gguf") ggufs.push_back(name);
+    if (path_kind((path / "mpiquant.json").string()) == PathKind::kFile) outputs.push_back(name);
+  }
+  check(ggufs.size() <= 1, ExitCode::kInput, "{} holds {} GGUF files: {} (one is read at a time) name one of them",
+        directory.string(), ggufs.size(), fmt::join(ggufs, ", "));
+  check(outputs.empty() || !ggufs.empty(), ExitCode::kInput, "{} holds {} outputs: {} (one is read at a time) name one of them",
+        directory.string(), outputs.size(), fmt::join(outputs, ", "));
+  return ggufs.empty() ? std::nullopt : std::optional(directory / ggufs.front());
+}
 
 PlainModel open_plain_model(const std::string& path) {
   if (fs::is_regular_file(path)) return open_gguf(path);
   check(fs::is_directory(path), ExitCode::kInput, "{} is neither a directory nor a GGUF file", path);
-  if (const auto file = gguf_file_of(path); file) return open_gguf(*file);
+  if (const auto file = only_gguf_file(path); file) return open_gguf(*file);
   const Json config = read_config(fs::path(path) / "config.json");
   PlainModel model{std::make_unique<SafetensorsSource>(path), {}, config_without_quantization(config)};
   if (!config.contains("quantization_config") || config["quantization_config"].is_null()) return model;

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,10 @@ struct PlainModel {
   std::vector<std::string> in_blocks;  // tensors that a GGUF file holds in blocks of 8 or fewer bits
   Json config;  // config.json without quantization_config; of a GGUF file without one beside it, from its metadata
 };
+
+// The one GGUF file of a directory without safetensors, or nothing. Input error: several of them, or outputs in folders of their
+// own, which are named.
+std::optional<std::filesystem::path> only_gguf_file(const std::filesystem::path& directory);
 
 // Input errors: nothing to read there, or a form of quantization that is not read here.
 PlainModel open_plain_model(const std::string& path);

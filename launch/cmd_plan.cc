@@ -288,6 +288,11 @@ void run_plan(CommandContext& context) {
     check(question.stage_nodes == 0 || (values.count("schedule") == 0 && values.count("stages") == 0), ExitCode::kUsage,
           "--stage-nodes with --schedule or --stages (it says how many stages there are itself) leave one of them away");
     const int nodes = count_of(values, "nodes", 1).value_or(1);
+    check(question.here || question.per_node <= question.machine.ranks, ExitCode::kUsage,
+          "--gpus-per-node {}: a node of {} has {} (there is nothing to run more on) give fewer, or another --topology",
+          question.per_node, question.machine.name, question.machine.ranks);
+    check(question.stage_nodes == 0 || values.count("nodes") == 0 || nodes % question.stage_nodes == 0, ExitCode::kUsage,
+          "--stage-nodes {} of --nodes {} (stages have equally many nodes) give a divisor", question.stage_nodes, nodes);
     check(values.count("ranks") == 0 || (values.count("nodes") == 0 && values.count("scale") == 0), ExitCode::kUsage,
           "--ranks with --nodes or --scale (each says how many ranks there are) keep one");
     ranks = question.here ? count_of(values, "ranks", 1).value_or(world.size()) : nodes * question.per_node;

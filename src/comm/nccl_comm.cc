@@ -105,6 +105,25 @@ class NcclGroup {
   cudaStream_t stream_ = nullptr;
 };
 
+// Calls that NCCL takes together. When one of them throws, the others end before the communicator is given up.
+class OpenGroup {
+ public:
+  OpenGroup() { check_nccl(ncclGroupStart(), "ncclGroupStart"); }
+  ~OpenGroup() {
+    if (open_) ncclGroupEnd();
+  }
+  OpenGroup(const OpenGroup&) = delete;
+  OpenGroup& operator=(const OpenGroup&) = delete;
+
+  ncclResult_t end() {
+    open_ = false;
+    return ncclGroupEnd();
+  }
+
+ private:
+  bool open_ = true;
+};
+
 // What was queued on the group's stream up to an event.
 class NcclOperation final : public PendingState {
  public:
@@ -153,14 +172,9 @@ class NcclComm final : public Communicator {
   // Several calls as one.
   template <typename Calls>
   State grouped(const char* call, const Calls& calls) {
-    check_nccl(ncclGroupStart(), "ncclGroupStart");
-    try {
-      calls();
-    } catch (...) {
-      ncclGroupEnd();  // before the communicator is given up
-      throw;
-    }
-    check_nccl(ncclGroupEnd(), call);
+    OpenGroup open;
+    calls();
+    check_nccl(open.end(), call);
     return begun(call);
   }
   void give(std::span<const std::byte> data, int peer) {

@@ -8,6 +8,7 @@
 
 #include "io/gguf.h"
 #include "io/hf_cache.h"
+#include "io/quantized_source.h"
 #include "io/safetensors.h"
 #include "io/safetensors_source.h"
 #include "src/base/error.h"
@@ -200,27 +201,6 @@ void inspect_repository(const fs::path& directory, Inspection& found) {
   found.tokenizer = tokenizer_facts(directory);
 }
 
-// What a directory without safetensors holds: one GGUF file, or outputs in folders of their own, which are named in the error.
-fs::path only_gguf_file(const fs::path& directory) {
-  std::vector<std::string> ggufs;
-  std::vector<std::string> folders;
-  for (const std::string& name : list_directory(directory.string())) {
-    const fs::path path = directory / name;
-    if (path.extension() == ".gguf") ggufs.push_back(name);
-    if (path_kind((path / "mpiquant.json").string()) == PathKind::kFile) folders.push_back(name);
-  }
-  check(ggufs.size() <= 1, ExitCode::kInput, "{} holds {} GGUF files: {} (one is read at a time) name one of them",
-        directory.string(), ggufs.size(), fmt::join(ggufs, ", "));
-  check(folders.empty() || !ggufs.empty(), ExitCode::kInput, "{} holds {} outputs: {} (one is read at a time) name one of them",
-        directory.string(), folders.size(), fmt::join(folders, ", "));
-  return ggufs.empty() ? fs::path() : directory / ggufs.front();
-}
-
-bool has_safetensors(const fs::path& directory) {
-  return path_kind((directory / "model.safetensors").string()) != PathKind::kNothing ||
-         path_kind((directory / "model.safetensors.index.json").string()) != PathKind::kNothing;
-}
-
 }  // namespace
 
 double Inspection::bits_per_weight() const {
@@ -253,11 +233,10 @@ Inspection inspect(const std::string& path) {
     }
   } else {
     directory = resolve_model(path).directory;
-    const fs::path gguf = has_safetensors(directory) ? fs::path() : only_gguf_file(directory);
-    if (gguf.empty())
-      inspect_repository(directory, found);
+    if (const auto gguf = only_gguf_file(directory))
+      inspect_gguf(*gguf, found);
     else
-      inspect_gguf(gguf, found);
+      inspect_repository(directory, found);
   }
   found.about = read_object_if_there(directory / "mpiquant.json");
   for (const TensorFact& tensor : found.tensors) found.bytes += tensor.bytes;

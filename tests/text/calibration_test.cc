@@ -120,7 +120,8 @@ TEST_F(CalibrationTest, CutToTheContext) {
 
 TEST_F(CalibrationTest, Errors) {
   const CalibrationText text = text_of({"too short"});
-  EXPECT_THAT(message_of(ExitCode::kInput, [&] { make(text, {.nsamples = 3, .seqlen = 100}); }), HasSubstr("not one window of 100"));
+  EXPECT_THAT(message_of(ExitCode::kInput, [&] { make(text, {.nsamples = 3, .seqlen = 100}); }),
+              HasSubstr("not one window of 100"));
   EXPECT_THAT(message_of(ExitCode::kInput, [&] { make(text_of({" \n"}), {.split_on = ""}); }), HasSubstr("white space"));
   EXPECT_THAT(message_of(ExitCode::kInput, [&] { make(text, {.seqlen = 2}, {50, 512}); }), HasSubstr("vocabulary has 50"));
   EXPECT_THAT(message_of(ExitCode::kUsage, [&] { make(text, {.nsamples = 0}); }), HasSubstr("nsamples"));
