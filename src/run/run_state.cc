@@ -34,7 +34,10 @@ RunState::RunState(const QuantizeRequest& request, const std::string& model_hash
       id_(xxh3_hex(model_hash + whole_path(request.work_dir)).substr(0, 8)),
       checkpoint_(request.work_dir + "/checkpoint") {}
 
-RunState::~RunState() { give_back(); }
+RunState::~RunState() {
+  staged_.reset();
+  give_back();
+}
 
 void RunState::give_back() {
   lease_.reset();
@@ -87,12 +90,15 @@ void RunState::publish() {
 void RunState::leave(ExitCode code) {
   const bool resumable = code == ExitCode::kEnvironment || code == ExitCode::kStopped;
   const bool kept = (resumable || resumes_) && checkpoint_.has_layers();
-  if (staged_) staged_->keep(kept);
-  give_back();
+  if (staged_) {
+    if (!kept) checkpoint_.remove();
+    staged_->keep(kept);
+    staged_.reset();
+  }
+  give_back();  // last: who waits for the lease begins at once
   if (kept)
     return info_line("what was done is kept in {}{}", checkpoint_.folder(),
                      resumable ? ": the same command goes on from there" : "");
-  if (staged_) checkpoint_.remove();
   remove_if_empty(request_.work_dir);
 }
 

@@ -24,13 +24,13 @@ refused "a text in the output" 2 'holds .*run/out/text.txt' 'choose another outp
 rm -r "$folder/run/out" "$folder/run/out.work"
 refused "a work folder in the output" 2 'work folder .*run/out/w lies in the output' 'choose another --work-dir' "${quantize[@]}" --work-dir "$folder/run/out/w"
 refused "a work folder in the model" 2 "work folder .* lies in the model's folder" 'choose another --work-dir' "${quantize[@]}" --work-dir "$folder/model/w"
-mkdir -p "$folder/run/work/checkpoint"; echo "mine" >"$folder/run/work/checkpoint/file"
-refused "a checkpoint that is none" 2 'checkpoint holds file, which is of no interrupted run' 'choose another --work-dir' "${quantize[@]}" --work-dir "$folder/run/work"
+mkdir -p "$folder/run/state/checkpoint"; echo "mine" >"$folder/run/state/checkpoint/file"
+refused "a checkpoint that is none" 2 'checkpoint holds file, which is of no interrupted run' 'choose another --work-dir' "${quantize[@]}" --work-dir "$folder/run/state"
 echo "mine" >"$folder/run/out.work"
 refused "a file as work folder" 2 'run/out.work is not a directory' 'choose another --work-dir' "${quantize[@]}"
-[ "$(cat "$folder/run/work/checkpoint/file" "$folder/run/out.work")" = "mine
+[ "$(cat "$folder/run/state/checkpoint/file" "$folder/run/out.work")" = "mine
 mine" ] || { echo "FAIL something of the user's was removed"; failures=$((failures + 1)); }
-rm -r "$folder/run/work" "$folder/run/out.work"
+rm -r "$folder/run/state" "$folder/run/out.work"
 to "$folder/run/no/out"
 refused "no folder for the output" 6 'run/no does not exist' 'create it' "${quantize[@]}"
 touch "$folder/file"; to "$folder/file/out"
