@@ -59,6 +59,7 @@ struct RunFacts {
   std::vector<std::string> transforms;  // of the model before the method
   std::string act_order;                // "static", "dynamic", "none"
   double damp_percent = 0.01;
+  double gptaq_alpha = 0;
   bool true_sequential = true;
   bool mse = false;
   Json recipe;   // everything, for mpiquant.json

@@ -74,6 +74,7 @@ Json gptq_config(const OutputSpec& output, const RunFacts& facts) {
     meta["act_order"] = facts.act_order;
     meta["static_groups"] = facts.act_order == "static";
     meta["true_sequential"] = facts.true_sequential;
+    if (facts.gptaq_alpha > 0) meta["gptaq"] = {{"alpha", facts.gptaq_alpha}};
   }
   meta["mse"] = facts.mse;
   return config;

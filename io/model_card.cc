@@ -88,8 +88,9 @@ TextFile model_card(const OutputSpec& output, const RunFacts& facts) {
       fmt::format("{} quantized by mpiquant {} with the method `{}`.\n\n", facts.model_name, facts.program_version, facts.method);
   if (!output.linears.empty()) text += "| codec | used by |\n|---|---|\n" + describe_codecs(output) + "\n";
   if (facts.method == "gptq")
-    text += fmt::format("Activation order: {}. Damping: {}. True-sequential: {}. Scale search: {}.\n\n", facts.act_order,
-                        facts.damp_percent, facts.true_sequential ? "yes" : "no", facts.mse ? "yes" : "no");
+    text += fmt::format("Activation order: {}. Damping: {}. True-sequential: {}. Scale search: {}.{}\n\n", facts.act_order,
+                        facts.damp_percent, facts.true_sequential ? "yes" : "no", facts.mse ? "yes" : "no",
+                        facts.gptaq_alpha > 0 ? fmt::format(" GPTAQ, alpha: {}.", facts.gptaq_alpha) : "");
   for (const std::string& transform : facts.transforms)
     text += fmt::format(
         "The weights were rewritten before (`--transform {}`): but for rounding, the network computes the same function.\n\n",

@@ -41,6 +41,14 @@ std::vector<EncodedRows> Backend::sweep_group(Stream& stream, const SweepGroup& 
   return out;
 }
 
+void Backend::cross_add(std::span<const ConstMatrix>, std::span<const ConstMatrix>, int, std::span<std::int64_t>) {
+  fail(ExitCode::kInternal, "internal error: cross moments on a backend that has none");
+}
+
+BackendBuffer Backend::correction(const Factor&, std::span<const std::int64_t>, int, double) {
+  fail(ExitCode::kInternal, "internal error: a correction on a backend that has none");
+}
+
 BackendBuffer Backend::hessian_zeros(std::int64_t cols) {
   BackendBuffer sum = allocate(static_cast<std::size_t>(cols * (cols + 1) / 2) * sizeof(std::int64_t));
   std::ranges::fill(values_of<std::int64_t>(sum), 0);

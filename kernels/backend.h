@@ -67,6 +67,7 @@ struct Factor {
   double damp_percent = 0;          // that succeeded
   int retries = 0;
   std::shared_ptr<BackendBuffer> device_upper;  // `upper` in the memory of a backend whose memory is a device's
+  std::shared_ptr<BackendBuffer> correction;    // Backend::correction; null: weights are swept as they are
   std::shared_ptr<const void> resident;         // all of it where the backend computes (Backend::make_resident)
 };
 
@@ -133,6 +134,14 @@ class Backend {
   virtual void hessian_add(std::span<const ConstMatrix> units, int exponent, std::span<std::int64_t> sum) = 0;
   // hessian: packed upper triangle in fp32. Throws (gate error) when no damping up to 1 helps.
   virtual Factor factor(std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) = 0;
+
+  // GPTAQ, on backends whose memory is the host's; others have none (internal error). units, originals: inputs x of a block and
+  // y, those of the original model, [tokens, cols], of the same tokens. sum [cols, cols] += round((y - x)ᵀx * 2^exponent) for
+  // each unit.
+  virtual void cross_add(std::span<const ConstMatrix> units, std::span<const ConstMatrix> originals, int exponent,
+                         std::span<std::int64_t> sum);
+  // D = alpha * sum / 2^exponent * (H + damping)^-1 for the factor's H, transposed [cols, cols]: `linear` makes W D with it.
+  virtual BackendBuffer correction(const Factor& factor, std::span<const std::int64_t> sum, int exponent, double alpha);
 
   // The same where all stays in space(), as communicators of device buffers take it: zeros for a sum of [cols * (cols + 1) / 2]
   // int64; adding units to it; fp32(sum / 2^exponent), rounded once; and the factor of that.

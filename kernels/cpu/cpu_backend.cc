@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/correction.h"
 #include "kernels/cpu/encode.h"
 #include "kernels/cpu/factor.h"
 #include "kernels/cpu/forward.h"
@@ -73,6 +74,17 @@ void CpuBackend::hessian_add(std::span<const ConstMatrix> units, int exponent, s
 
 Factor CpuBackend::factor(std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) {
   return cpu::factor(pool_, hessian, cols, options);
+}
+
+void CpuBackend::cross_add(std::span<const ConstMatrix> units, std::span<const ConstMatrix> originals, int exponent,
+                           std::span<std::int64_t> sum) {
+  cpu::cross_add(pool_, units, originals, exponent, sum);
+}
+
+BackendBuffer CpuBackend::correction(const Factor& factor, std::span<const std::int64_t> sum, int exponent, double alpha) {
+  BackendBuffer out = allocate(sum.size() * sizeof(float));
+  cpu::correction(pool_, factor, sum, exponent, alpha, out.matrix(factor.cols, factor.cols));
+  return out;
 }
 
 EncodedRows CpuBackend::sweep(Stream&, const SweepTask& task) { return cpu::sweep(task); }

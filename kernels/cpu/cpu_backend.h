@@ -11,7 +11,7 @@
 
 namespace mpiquant::cpu {
 
-// Runs every operation at once on the calling thread; for_each, hessian_add and factor share items out to the threads.
+// Runs every operation at once on the calling thread; for_each, sums and factors share items out to the threads.
 class CpuBackend final : public Backend {
  public:
   CpuBackend(int threads, std::unique_ptr<MatMul> matmul) : pool_(threads), matmul_(std::move(matmul)) {}
@@ -38,6 +38,10 @@ class CpuBackend final : public Backend {
   float diagonal_max(Stream&, ConstMatrix x) override;
   void hessian_add(std::span<const ConstMatrix> units, int exponent, std::span<std::int64_t> sum) override;
   Factor factor(std::span<const float> hessian, std::int64_t cols, const FactorOptions& options) override;
+
+  void cross_add(std::span<const ConstMatrix> units, std::span<const ConstMatrix> originals, int exponent,
+                 std::span<std::int64_t> sum) override;
+  BackendBuffer correction(const Factor& factor, std::span<const std::int64_t> sum, int exponent, double alpha) override;
 
   EncodedRows sweep(Stream&, const SweepTask& task) override;
   EncodedRows encode(Stream&, ConstMatrix weight, const CodecSpec& codec) override;

@@ -1,5 +1,7 @@
 #include "kernels/cpu/hessian.h"
 
+#include <cblas.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -39,6 +41,24 @@ void add_tile(const MatMul& matmul, std::span<const Operand> units, double scale
       add_rounded(product.row(r) + skip, scale, sum.data() + packed_row(row + r, cols) + column + skip - row - r, columns - skip);
     }
   }
+}
+
+// The rows [row, row + rows) and columns [column, column + columns) of the cross moments.
+struct CrossTile {
+  std::int64_t row, rows, column, columns;
+};
+
+void add_cross_tile(ConstMatrix x, ConstMatrix y, const CrossTile& tile, double scale, std::span<std::int64_t> sum) {
+  std::vector<float> change(static_cast<std::size_t>(x.rows * tile.rows));
+  for (std::int64_t t = 0; t < x.rows; ++t)
+    for (std::int64_t r = 0; r < tile.rows; ++r)
+      change[static_cast<std::size_t>(t * tile.rows + r)] = y.row(t)[tile.row + r] - x.row(t)[tile.row + r];
+  std::vector<float> values(static_cast<std::size_t>(tile.rows * tile.columns));
+  const auto size = [](std::int64_t n) { return static_cast<blasint>(n); };
+  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, size(tile.rows), size(tile.columns), size(x.rows), 1.0F, change.data(),
+              size(tile.rows), x.data + tile.column, size(x.ld), 0.0F, values.data(), size(tile.columns));
+  for (std::int64_t r = 0; r < tile.rows; ++r)
+    add_rounded(values.data() + r * tile.columns, scale, sum.data() + (tile.row + r) * x.cols + tile.column, tile.columns);
 }
 
 // Units that are held in the compute type at a time: one for each thread, more if they are small.
@@ -88,6 +108,27 @@ void hessian_add(ThreadPool& pool, const MatMul& matmul, std::span<const ConstMa
       add_tile(matmul, operands, scale, at.row, at.column, sum);
     });
   }
+}
+
+void cross_add(ThreadPool& pool, std::span<const ConstMatrix> units, std::span<const ConstMatrix> originals, int exponent,
+               std::span<std::int64_t> sum) {
+  constexpr std::int64_t kRows = 128, kColumns = 512;
+  expect(units.size() == originals.size(), "cross_add: {} units, {} originals", units.size(), originals.size());
+  if (units.empty()) return;
+  const std::int64_t cols = units.front().cols;
+  for (std::size_t i = 0; i < units.size(); ++i)
+    expect(units[i].cols == cols && originals[i].cols == cols && originals[i].rows == units[i].rows,
+           "cross_add: units of other shapes");
+  expect(static_cast<std::int64_t>(sum.size()) == cols * cols, "cross_add: {} sums for {} columns", sum.size(), cols);
+  std::vector<CrossTile> tiles;
+  for (std::int64_t row = 0; row < cols; row += kRows)
+    for (std::int64_t column = 0; column < cols; column += kColumns)
+      tiles.push_back({row, std::min(kRows, cols - row), column, std::min(kColumns, cols - column)});
+  const double scale = std::ldexp(1.0, exponent);
+  pool.for_each(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t i) {
+    for (std::size_t u = 0; u < units.size(); ++u)
+      if (units[u].rows > 0) add_cross_tile(units[u], originals[u], tiles[static_cast<std::size_t>(i)], scale, sum);
+  });
 }
 
 }  // namespace mpiquant::cpu

@@ -44,6 +44,29 @@ Amount hessian_work(std::int64_t cols, double tokens) {
   return out;
 }
 
+Amount cross_work(std::int64_t cols, double tokens) {
+  const auto n = static_cast<double>(cols);
+  Amount out;
+  out[Op::kLinear] = 2 * tokens * n * n;
+  out[Op::kRound] = n * n;
+  out[Op::kMemory] = kFloat * tokens * n * 4;  // both inputs for the largest elements, and for their difference
+  return out;
+}
+
+Amount correction_work(std::int64_t cols) {
+  const auto n = static_cast<double>(cols);
+  Amount out;
+  out[Op::kLinear] = 2 * n * n * n;
+  out[Op::kOrder] = 3 * n * n;
+  return out;
+}
+
+Amount corrected_work(std::int64_t cols) {
+  Amount out;
+  out[Op::kLinear] = 2 * static_cast<double>(kPartRows * cols * cols);
+  return out;
+}
+
 Amount factor_work(std::int64_t cols) {
   const auto n = static_cast<double>(cols);
   Amount out;

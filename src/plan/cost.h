@@ -19,6 +19,12 @@ Amount norm_work(double tokens, std::int64_t hidden);
 Amount forward_work(const LayerShape& layer, std::size_t block, double tokens, double length);
 // XᵀX of one unit, added to the integer sum in tiles of 128.
 Amount hessian_work(std::int64_t cols, double tokens);
+// The same of the cross moments of two inputs, [cols, cols].
+Amount cross_work(std::int64_t cols, double tokens);
+// The correction out of them: products with the factor and its transpose, n³ flop each; and one part of 128 rows multiplied by
+// it.
+Amount correction_work(std::int64_t cols);
+Amount corrected_work(std::int64_t cols);
 // The owner's part: the sum rounded to fp32, its Cholesky factor and inverse, n³/3 flop each.
 Amount factor_work(std::int64_t cols);
 // One part of 128 rows through all columns: n²/2 updates a row. search: groups search their range.

@@ -25,7 +25,7 @@ class DevicePeak {
       const LayerShape& layer = in_.shape.layers[l];
       const std::int64_t base = kFloat * (in_.resident ? resident : values(layer)) + states();
       for (std::size_t b = 0; b < layer.blocks.size(); ++b)
-        visit(layer.blocks[b], layer.blocks[std::min(b + 1, layer.blocks.size() - 1)].cols, base);
+        visit(layer.blocks[b], layer.blocks[std::min(b + 1, layer.blocks.size() - 1)].cols, base + other_factors(layer, b));
     }
     if (in_.head) {
       const BlockShape head{"head", in_.shape.hidden, {in_.shape.vocab}};
@@ -36,6 +36,13 @@ class DevicePeak {
 
  private:
   static std::int64_t values(const LayerShape& layer) { return layer.weights() + layer.dense; }
+  // Without true_sequential a layer's blocks are converted together: their factors wait.
+  std::int64_t other_factors(const LayerShape& layer, std::size_t block) const {
+    std::int64_t values = 0;
+    for (std::size_t b = 0; b < layer.blocks.size(); ++b)
+      if (b != block && !in_.true_sequential && in_.all_tokens > 0) values += triangle(layer.blocks[b].cols);
+    return kFloat * values;
+  }
   // Of all units, with so many columns, and of one that was brought to the device.
   std::int64_t kept(std::int64_t cols) const { return on_host_ ? 0 : kFloat * in_.tokens * cols; }
   std::int64_t brought(std::int64_t cols) const { return on_host_ ? kFloat * in_.unit_tokens * cols : 0; }

@@ -115,6 +115,7 @@ class Forecaster {
     out.true_sequential = recipe.true_sequential;
     out.propagates = propagates();
     out.sweeps = recipe.method != "rtn";
+    out.corrects = in_.samples > 0 && recipe.gptaq_alpha > 0;
     out.head = has_head();
     out.plan = in_.plan;
     if (in_.plan == nullptr) {
@@ -253,7 +254,8 @@ class Forecaster {
       in.tokens = std::min(in.all_tokens, (units / replicas_ + (replica < units % replicas_ ? 1 : 0)) * in.unit_tokens);
       in.replicas = replicas_;
       in.threads = in_.threads;
-      in.true_sequential = in_.recipe.true_sequential;
+      in.true_sequential = in_.recipe.true_sequential || !propagates();
+      in.corrects = in_.samples > 0 && in_.recipe.gptaq_alpha > 0;
       in.resident = in_.samples > 0 && stages_ > 1 && !propagates();
       in.head = has_head() && stage + 1 == stages;
       in.accelerated = in_.machine.accelerated;
@@ -271,6 +273,10 @@ class Forecaster {
 
 }  // namespace
 
-Forecast forecast(const ForecastInput& input) { return Forecaster(input).run(); }
+Forecast forecast(const ForecastInput& input) {
+  check(input.recipe.gptaq_alpha == 0 || !input.machine.accelerated, ExitCode::kUsage,
+        "gptaq_alpha on GPUs (there is no kernel for its cross moments yet) leave it away, or plan for CPUs");
+  return Forecaster(input).run();
+}
 
 }  // namespace mpiquant

@@ -28,8 +28,8 @@ class Peak {
     base_.program = kProgramBytes + in_.threads * kThreadBytes + kTokenBytes * in_.shape.vocab;
     if (in_.all_tokens > 0) base_.program += kCalibrationBytes;
     if (in_.rounds) base_.program += kOneDnnBytes + in_.threads * rounded_bytes();
-    const std::int64_t copies = in_.true_sequential ? 1 : 2;
-    base_.hidden = kFloat * in_.tokens * in_.shape.hidden * copies;
+    const int entered = in_.true_sequential ? 0 : 1;  // kept until the layer is quantized
+    base_.hidden = kFloat * in_.tokens * in_.shape.hidden * (streams() + entered);
     pooled_ = most_pooled();
   }
 
@@ -39,7 +39,15 @@ class Peak {
   }
 
  private:
-  // Sets the weights that are there while each block is at work.
+  // Of activations: the quantized model's, and for corrections the original one's.
+  int streams() const { return in_.corrects ? 2 : 1; }
+
+  // What a block keeps until its linears are converted.
+  std::int64_t factor_bytes(const BlockShape& block) const {
+    return kFloat * (triangle(block.cols) + (in_.corrects ? block.cols * block.cols : 0));
+  }
+
+  // Sets the weights that are there while each block is at work, and the factors of the layer's other blocks.
   template <typename Body>
   void for_blocks(const Body& body) {
     std::int64_t resident = 0;
@@ -47,7 +55,14 @@ class Peak {
     for (std::size_t l = in_.first; l < in_.last; ++l) {
       const LayerShape& layer = in_.shape.layers[l];
       base_.weights = in_.resident ? resident : weight_bytes(layer);
-      for (const BlockShape& block : layer.blocks) body(block);
+      std::int64_t factors = 0;
+      if (!in_.true_sequential && in_.all_tokens > 0)
+        for (const BlockShape& block : layer.blocks) factors += factor_bytes(block);
+      for (const BlockShape& block : layer.blocks) {
+        base_.factor = factors > 0 ? factors - factor_bytes(block) : 0;
+        body(block);
+      }
+      base_.factor = 0;
     }
     if (!in_.head) return;
     const BlockShape head{"head", in_.shape.hidden, {in_.shape.vocab}};
@@ -74,7 +89,7 @@ class Peak {
 
   std::int64_t input_bytes(const BlockShape& block) const {
     // Tokens travel to the experts they chose, so that each is there several times.
-    return kFloat * in_.tokens * block.cols * block.chosen;
+    return kFloat * in_.tokens * block.cols * block.chosen * streams();
   }
   // What the units on the threads need beside their inputs, to pass a block.
   std::int64_t passing_bytes(const BlockShape& block) const {
@@ -87,7 +102,8 @@ class Peak {
     std::int64_t most = 0;
     if (in_.accelerated || in_.all_tokens == 0) return most;
     for_blocks([&](const BlockShape& block) {
-      const std::int64_t beside = std::max(passing_bytes(block), triangle(block.cols) * kSum);
+      const std::int64_t moments = in_.corrects ? block.cols * block.cols * (kSum + kFloat) : triangle(block.cols) * kSum;
+      const std::int64_t beside = std::max(passing_bytes(block), moments);
       most = std::max(most, base_.weights + base_.hidden + input_bytes(block) + beside);
     });
     return most;
@@ -97,7 +113,7 @@ class Peak {
   void consider(MemoryUse use, std::int64_t sum = 0) {
     use.hidden += std::max<std::int64_t>(0, pooled_ - use.weights - use.hidden - use.inputs - sum);
     if (in_.all_tokens > 0 && !in_.accelerated)
-      use.hidden += kFloat * in_.tokens * in_.shape.hidden;  // on its way to the checkpoint
+      use.hidden += kFloat * in_.tokens * in_.shape.hidden * streams();  // on its way to the checkpoint
     if (use.total() > most_.total()) most_ = use;
   }
 
@@ -130,13 +146,28 @@ class Peak {
     consider(summing, sum);
     MemoryUse factoring = with_inputs;
     factoring.hessian = sum + packed;  // the sum's buffer waits to be used again
-    factoring.factor = k * k * kDouble + threads_ * k * kFactorTile * kDouble + packed;
+    factoring.factor += k * k * kDouble + threads_ * k * kFactorTile * kDouble + packed;
     consider(factoring, sum);
     MemoryUse converting = with_inputs;
     converting.hessian = sum;
-    converting.factor = packed;
+    converting.factor += factor_bytes(block);
     converting.buffers = threads_ * 3 * kPartRows * k * kFloat + codes;
+    if (in_.corrects) {
+      correct(with_inputs, block);
+      converting.hessian = k * k * kSum;
+      converting.buffers += threads_ * (kPartRows * k * kFloat + (in_.rounds ? k * k * kHalf : 0));
+      return consider(converting, k * k * (kSum + kFloat));
+    }
     consider(converting, sum);
+  }
+
+  // The correction is made of the cross moments and the dense factor, beside the packed one.
+  void correct(MemoryUse use, const BlockShape& block) {
+    const std::int64_t square = block.cols * block.cols;
+    use.hessian = square * kSum;
+    use.factor += factor_bytes(block) + square * kFloat;
+    use.buffers = threads_ * kPartRows * block.cols * kFloat;
+    consider(use, square * (kSum + kFloat));
   }
 
   const MemoryInput& in_;

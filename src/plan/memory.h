@@ -30,12 +30,13 @@ struct MemoryInput {
   std::int64_t unit_tokens = 0;     // of the largest unit
   int replicas = 1;
   int threads = 1;
-  bool true_sequential = true;
-  bool resident = false;       // all layers of the stage are held
-  bool head = false;           // quantized, on this stage
-  bool accelerated = false;    // weights are held in 2 bytes
-  bool kept_hessians = false;  // no calibration, but Hessians of another run
-  bool rounds = false;         // operands of products are rounded to 2 bytes when they are needed
+  bool true_sequential = true;  // else the blocks of a layer are converted together
+  bool corrects = false;        // GPTAQ: the original activations are kept beside the quantized ones
+  bool resident = false;        // all layers of the stage are held
+  bool head = false;            // quantized, on this stage
+  bool accelerated = false;     // weights are held in 2 bytes
+  bool kept_hessians = false;   // no calibration, but Hessians of another run
+  bool rounds = false;          // operands of products are rounded to 2 bytes when they are needed
 };
 
 // The moment of the run when a rank holds most: the largest, over all blocks, of loading, forward pass, Hessian, factor,

@@ -150,6 +150,15 @@ class Builder {
     if (replicas_ > 1) steps.push_back(move(Phase::kReduce, Transfer::kReduce, values * kSumBytes, owner));
     steps.push_back(at(owner, Phase::kFactor, factors, Spread::kDivisible));
     if (replicas_ > 1) steps.push_back(move(Phase::kBroadcast, Transfer::kBroadcast, values * kFloat, owner));
+    if (in_.corrects) correction(steps, block, owner);
+  }
+
+  void correction(std::vector<Step>& steps, const BlockShape& block, int owner) const {
+    const auto values = static_cast<double>(block.cols * block.cols);
+    steps.push_back({Phase::kHessian, cross_work(block.cols, tokens_at(block)), units_, Spread::kDivisible});
+    if (replicas_ > 1) steps.push_back(move(Phase::kReduce, Transfer::kReduce, values * kSumBytes, owner));
+    steps.push_back(at(owner, Phase::kFactor, correction_work(block.cols), Spread::kDivisible));
+    if (replicas_ > 1) steps.push_back(move(Phase::kBroadcast, Transfer::kBroadcast, values * kFloat, owner));
   }
 
   // Parts of one linear by replica.
@@ -179,6 +188,7 @@ class Builder {
       bool to_all = false;
       for (const StoredVariant& variant : stored.variants) {
         Amount each = in_.sweeps ? sweep_work(block.cols, variant.search) : encode_work(block.cols, variant.search);
+        if (in_.corrects) each += corrected_work(block.cols);
         if (in_.accelerated) {  // all parts of a rank move through the columns together
           const double columns = each[Op::kColumn];
           each = each * most;
@@ -217,12 +227,14 @@ class Builder {
     }
     const bool again = !in_.true_sequential && in_.propagates;
     steps.push_back(on_units(Phase::kForward, norm_work(unit_tokens_, in_.shape.hidden)));
+    if (in_.corrects) steps.push_back(steps.back());
     for (std::size_t b = 0; b < layer.blocks.size(); ++b) {
       const BlockShape& block = layer.blocks[b];
       const bool enters = block.routed() && !layer.blocks[b - 1].routed();
       const bool leaves = block.routed() && (b + 1 == layer.blocks.size() || !layer.blocks[b + 1].routed());
       if (enters) exchange(steps, block);
       factor(steps, block, plan_of(b));
+      if (in_.corrects && (b + 1 < layer.blocks.size() || forward_whole)) steps.push_back(forward(layer, b));
       if (!again) convert(steps, block, index, b, plan_of(b));
       if (b + 1 == layer.blocks.size() && (again || !forward_whole)) break;
       steps.push_back(forward(layer, b));
@@ -272,7 +284,7 @@ class Builder {
     for (std::size_t l = first; l < last; ++l)
       out.layers.push_back(layer_steps(l, streams, l + 1 < last || (last_stage ? in_.head : !streams)));
     if (calibrated() && !streams && !last_stage)
-      out.after.push_back(move(Phase::kHidden, Transfer::kNextStage, hidden_bytes() * most_units_));
+      out.after.push_back(move(Phase::kHidden, Transfer::kNextStage, hidden_bytes() * most_units_ * (in_.corrects ? 2 : 1)));
     if (in_.head && last_stage) head(out.after);
     return out;
   }
@@ -284,6 +296,7 @@ class Builder {
     for (Step& step : read_layer(layer)) steps.push_back(std::move(step));
     if (calibrated()) {
       steps.push_back(on_units(Phase::kForward, norm_work(unit_tokens_, in_.shape.hidden)));
+      if (in_.corrects) steps.push_back(steps.back());
       factor(steps, layer.blocks.front(), plan);
     }
     convert(steps, layer.blocks.front(), in_.shape.layers.size(), 0, plan);

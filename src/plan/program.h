@@ -107,6 +107,7 @@ struct ProgramInput {
   bool true_sequential = true;
   bool propagates = true;  // quantized weights
   bool sweeps = true;      // else round to nearest
+  bool corrects = false;   // GPTAQ: the original activations go beside the quantized ones
   bool head = false;
   double dense_bytes = 0;  // carried over as floats, in all files
   double files = 1;

@@ -36,6 +36,8 @@ class Ledger {
     return costs_[static_cast<std::size_t>(stage) * static_cast<std::size_t>(plan_.replicas) + static_cast<std::size_t>(replica)];
   }
 
+  bool corrects() const { return !plan_.units.empty() && input_.recipe.gptaq_alpha > 0; }
+
   void add(const BlockSpec& block, const BlockPlan& planned, int stage) {
     for (const PartPlan& part : planned.parts) {
       const auto codecs = codecs_.find(block.linears[static_cast<std::size_t>(part.linear)].module);
@@ -44,7 +46,8 @@ class Ledger {
     }
     for (int replica = 0; replica < plan_.replicas; ++replica) {
       RankCost& of = cost(stage, replica);
-      if (!plan_.units.empty() && plan_.replicas > 1) of.hessian_bytes += triangle(block.cols()) * kSumBytes;
+      if (!plan_.units.empty() && plan_.replicas > 1)
+        of.hessian_bytes += (triangle(block.cols()) + (corrects() ? block.cols() * block.cols() : 0)) * kSumBytes;
       for (const LinearSpec& linear : block.linears) {
         const std::int64_t begin = linear.rows * replica / plan_.replicas, end = linear.rows * (replica + 1) / plan_.replicas;
         of.bytes_read += (end - begin) * linear.cols * static_cast<std::int64_t>(size_of(input_.model.dtype));
@@ -77,8 +80,10 @@ class Ledger {
     }
     in.replicas = plan_.replicas;
     in.threads = input_.topology.threads;
-    in.true_sequential = input_.recipe.true_sequential;
-    in.resident = !plan_.units.empty() && plan_.stages > 1 && !propagated_output(input_.recipe, input_.outputs);
+    const bool propagates = propagated_output(input_.recipe, input_.outputs).has_value();
+    in.true_sequential = input_.recipe.true_sequential || !propagates;
+    in.corrects = corrects();
+    in.resident = !plan_.units.empty() && plan_.stages > 1 && !propagates;
     in.kept_hessians = in.all_tokens == 0 && find_method(input_.recipe.method).needs_hessian;
     in.rounds = in.all_tokens > 0 && input_.recipe.compute != ComputeType::kF32;
     in.head = plan_.head && stage + 1 == plan_.stages;

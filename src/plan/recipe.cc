@@ -131,6 +131,7 @@ Json identity_json(const Recipe& recipe) {
               {"transforms", recipe.transforms},
               {"damp_percent", recipe.damp_percent},
               {"damp_increment", recipe.damp_increment},
+              {"gptaq_alpha", recipe.gptaq_alpha},
               {"mse", recipe.mse},
               {"true_sequential", recipe.true_sequential},
               {"compute_type", to_string(recipe.compute)},
@@ -149,6 +150,8 @@ void check_recipe_values(const Recipe& recipe) {
         "damp_percent = {} (it is a fraction of the Hessian's mean diagonal) give a number between 0 and 1", recipe.damp_percent);
   check(recipe.damp_increment > 0 && recipe.damp_increment <= 1, ExitCode::kUsage,
         "damp_increment = {} (it is added after a failed factorization) give a number above 0, at most 1", recipe.damp_increment);
+  check(recipe.gptaq_alpha >= 0 && recipe.gptaq_alpha <= 1, ExitCode::kUsage,
+        "gptaq_alpha = {} (it is a fraction of the correction) give a number between 0 and 1", recipe.gptaq_alpha);
   check(recipe.unit_samples >= 0, ExitCode::kUsage,
         "unit_samples = {} (a unit holds at least one sample) give a positive number, or 0 for the default", recipe.unit_samples);
   check(recipe.stages >= 1, ExitCode::kUsage, "stages = {} (there is at least one stage) give a positive number", recipe.stages);
@@ -164,6 +167,9 @@ void check_recipe(const Recipe& recipe) {
   check_recipe_values(recipe);
   check(recipe.schedule == Schedule::kStaged || recipe.stages == 1, ExitCode::kUsage,
         "stages = {} with the sequential schedule (it has one stage) add --schedule staged", recipe.stages);
+  check(recipe.gptaq_alpha == 0 || recipe.method == "gptq", ExitCode::kUsage,
+        "gptaq_alpha = {} does nothing with the method {} (it is a correction that GPTQ makes) leave it away", recipe.gptaq_alpha,
+        recipe.method);
   check(!recipe.outputs.empty(), ExitCode::kUsage, "no output format is given (nothing would be written) add --format");
 }
 

@@ -53,6 +53,7 @@ struct Recipe {
   std::vector<std::string> transforms;  // exact rewritings of the model before the method: "rotate"
   double damp_percent = 0.01;
   double damp_increment = 0.01;
+  double gptaq_alpha = 0;  // how much of what inputs have lost to earlier layers the weights make up for; 0: nothing
   bool mse = false;
   bool true_sequential = true;
   ComputeType compute = ComputeType::kF32;  // of products of activations

@@ -77,7 +77,8 @@ std::vector<TensorRecord> Committer::layer_done(std::int64_t layer, const std::v
   const PhaseTimer timer(report_, "checkpoint");
   std::int64_t bytes = 0;
   if (hidden)
-    for (const UnitState& unit : hidden->units) bytes += unit.tokens * hidden->width * static_cast<std::int64_t>(sizeof(float));
+    for (const HiddenState& state : hidden->states)
+      bytes += state.unit->tokens * hidden->width * static_cast<std::int64_t>(sizeof(float));
   // Any replica's wish to stop, and any replica's wish to wait with the snapshot, are everybody's.
   const bool stop_here = options_.stop_wanted && options_.stop_wanted();
   std::array<std::int64_t, 2> wishes{stop_here ? 1 : 0, snapshot_due(bytes) ? 0 : 1};
@@ -88,7 +89,7 @@ std::vector<TensorRecord> Committer::layer_done(std::int64_t layer, const std::v
   collectively(group, [&] {
     if (!snapshot) return;
     last_snapshot_ = Clock::now();
-    copies = copy_hidden(job_.backend, hidden->indices, hidden->units, hidden->width);
+    copies = copy_hidden(job_.backend, hidden->states, hidden->width);
     copy_seconds_ = seconds_since(last_snapshot_);
   });
   const std::vector<TensorRecord> all = gather_records(group, records);

@@ -45,9 +45,8 @@ class Committer {
 
   // What hidden states a snapshot would hold.
   struct Hidden {
-    const std::vector<UnitState>& units;            // of this replica
-    const std::vector<std::int64_t>& indices;       // of them
-    std::map<std::int64_t, std::string> all_files;  // of all replicas' units
+    std::vector<HiddenState> states;                // of this replica
+    std::map<std::int64_t, std::string> all_files;  // of all replicas' states, by index
     std::int64_t width;
   };
   // After a layer: begins to make it durable, with the hidden states it leaves when their turn has come (hidden: nothing when

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "src/base/hash.h"
+#include "src/run/correction.h"
 #include "src/run/gates.h"
 #include "src/run/identity.h"
 #include "src/run/run_facts.h"
@@ -38,6 +39,7 @@ Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) 
     std::vector<std::string> notes;
     const std::vector<OutputSpec> outputs = resolve_outputs(request.recipe, model.spec, model.dtypes(), notes);
     propagated_output(request.recipe, outputs);
+    check_gptaq(request, outputs, job.backend);
     check_gates(request.gates, notes, {});
     for (const std::string& pattern : idle_patterns(request.recipe, model.spec))
       notes.push_back(fmt::format("{} matches no linear of {}: it changes nothing", pattern, request.model));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/model/unit_states.h"
+#include "src/run/correction.h"
 #include "src/run/timed.h"
 
 namespace mpiquant {
@@ -64,12 +65,12 @@ bool Pipeline::needs_output_of(std::int64_t layer) const {
   return start_.sends && !streams_;
 }
 
-// Calls body(stream, unit) for each of this replica's units, on the backend's streams.
+// Calls body(stream, unit) for each of the units, on the backend's streams.
 template <typename Body>
-void Pipeline::for_units(const char* phase, Body&& body) {
+void Pipeline::for_units(const char* phase, std::vector<UnitState>& units, Body&& body) {
   timed_collectively(*job_.grid.group, report_, phase, [&] {
-    job_.backend.for_each(static_cast<std::int64_t>(units_.size()), [&](Stream& stream, std::int64_t i) {
-      visit(job_.backend, stream, units_[static_cast<std::size_t>(i)], [&](UnitState& unit) { body(stream, unit); });
+    job_.backend.for_each(static_cast<std::int64_t>(units.size()), [&](Stream& stream, std::int64_t i) {
+      visit(job_.backend, stream, units[static_cast<std::size_t>(i)], [&](UnitState& unit) { body(stream, unit); });
       report_.marks.mark();
     });
   });
@@ -118,7 +119,11 @@ Factor Pipeline::factor_of(std::size_t index, const BlockSpec& block, const Bloc
   SharedHessian hessian = hessian_of(index, block, plan, std::move(sum));
   if (!converter_.converts(block)) return {};
   const FactorOptions options{recipe_.order, recipe_.damp_percent, recipe_.damp_increment};
-  return shared_factor(job_, std::move(hessian), block.cols(), plan.hessian_owner, options, report_);
+  Factor factor = shared_factor(job_, std::move(hessian), block.cols(), plan.hessian_owner, options, report_);
+  if (corrects())
+    add_correction(job_, units_, originals_, static_cast<std::int64_t>(plan_.units.size()), plan.hessian_owner,
+                   recipe_.gptaq_alpha, factor, report_);
+  return factor;
 }
 
 Factor Pipeline::factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan) {
@@ -158,22 +163,28 @@ void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Lay
     });
   }
   std::vector<std::optional<Factor>> factors(layer.blocks.size());
-  for_units("forward", [&](Stream& stream, UnitState& unit) { decoder_->begin(stream, weights, unit); });
+  const auto begin = [&](Stream& stream, UnitState& unit) { decoder_->begin(stream, weights, unit); };
+  for_units("forward", units_, begin);
+  if (corrects()) for_units("forward", originals_, begin);
   // Where the forward pass does not wait for converted weights, it goes on while a device's communicator sums the Hessian.
   const bool overlaps = (again || !propagated_) && job_.backend.space() == MemSpace::kDevice;
   for (std::size_t b = 0; b < layer.blocks.size(); ++b) {
     const BlockSpec& block = layer.blocks[b];
+    const bool goes_on = b + 1 < layer.blocks.size();
+    const bool originals_go_on = corrects() && (goes_on || forward_whole);
+    const auto advance = [&](Stream& stream, UnitState& unit) { decoder_->advance(stream, layer, weights, b, unit); };
     const auto use = [&](HessianSum sum) {
       factors[b] = factor_of(b, block, plan.blocks[b], std::move(sum));
+      if (originals_go_on) for_units("forward", originals_, advance);  // before the weights are replaced
       if (again) return;
       convert_block(block, plan.blocks[b], weights.blocks[b], &*factors[b]);
       factors[b].reset();
     };
     std::optional<HessianSum> sum;
     if (watches(block)) sum = begin_hessian_of(block, plan.blocks[b]);
+    if (!sum && originals_go_on) for_units("forward", originals_, advance);
     if (sum && !overlaps) use(*std::exchange(sum, std::nullopt));
-    if (b + 1 < layer.blocks.size() || (!again && forward_whole))
-      for_units("forward", [&](Stream& stream, UnitState& unit) { decoder_->advance(stream, layer, weights, b, unit); });
+    if (goes_on || (!again && forward_whole)) for_units("forward", units_, advance);
     if (sum) use(std::move(*sum));
   }
   for (const UnitState& unit : units_) report_.tokens += unit.tokens;
@@ -185,7 +196,7 @@ void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Lay
   job_.backend.for_each(static_cast<std::int64_t>(units_.size()), [&](Stream& stream, std::int64_t i) {
     set_hidden(job_.backend, stream, entered[static_cast<std::size_t>(i)], units_[static_cast<std::size_t>(i)]);
   });
-  for_units("forward", [&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights, unit); });
+  for_units("forward", units_, [&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights, unit); });
 }
 
 // The head sees the final norm of the last layer's output.
@@ -201,17 +212,28 @@ void Pipeline::quantize_head() {
   }
   VectorWeights norm;
   collectively(*job_.grid.group, [&] { norm = load_vector(source_, model_.final_norm, model_.hidden, job_.backend); });
-  for_units("forward", [&](Stream& stream, UnitState& unit) {
-    unit.input = job_.backend.allocate(static_cast<std::size_t>(unit.tokens * model_.hidden) * sizeof(float));
-    unit.input_cols = model_.hidden;
-    decoder_->final_norm(stream, unit.hidden_matrix(model_.hidden), norm, unit.input_matrix());
-  });
+  for (std::vector<UnitState>* units : {&units_, &originals_})
+    for_units("forward", *units, [&](Stream& stream, UnitState& unit) {
+      unit.input = job_.backend.allocate(static_cast<std::size_t>(unit.tokens * model_.hidden) * sizeof(float));
+      unit.input_cols = model_.hidden;
+      decoder_->final_norm(stream, unit.hidden_matrix(model_.hidden), norm, unit.input_matrix());
+    });
   const Factor factor = factor_of(0, block, plan);
   convert_block(block, plan, weights, &factor);
 }
 
 void Pipeline::replay_layer(const LayerSpec& layer, std::optional<LayerWeights> resident) {
+  const auto run = [&](const LayerWeights& with, std::vector<UnitState>& units) {
+    for_units("replay", units, [&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, with, unit); });
+  };
   LayerWeights weights;
+  if (corrects()) {
+    {
+      const PhaseTimer timer(report_, "read");
+      weights = loader_.load(layer);
+    }
+    run(weights, originals_);
+  }
   {
     const PhaseTimer timer(report_, "read");
     if (resident) {
@@ -223,7 +245,7 @@ void Pipeline::replay_layer(const LayerSpec& layer, std::optional<LayerWeights> 
       weights = loader_.load(layer);
     }
   }
-  for_units("replay", [&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights, unit); });
+  run(weights, units_);
   ++report_.layers_replayed;
 }
 
@@ -277,10 +299,11 @@ void Pipeline::commit(std::int64_t layer, std::chrono::steady_clock::time_point 
   }
   std::optional<Committer::Hidden> hidden;
   if (needs_output_of(layer)) {
-    hidden.emplace(Committer::Hidden{units_, mine_, {}, model_.hidden});
-    for (std::size_t unit = 0; unit < plan_.units.size(); ++unit)
-      hidden->all_files[static_cast<std::int64_t>(unit)] =
-          Checkpoint::hidden_name(layer + 1, job_.grid.shape.rank_of(job_.grid.stage(), plan_.units[unit].replica));
+    hidden.emplace(Committer::Hidden{states(), {}, model_.hidden});
+    const std::size_t units = plan_.units.size();
+    for (std::size_t state = 0; state < (corrects() ? 2 * units : units); ++state)
+      hidden->all_files[static_cast<std::int64_t>(state)] =
+          Checkpoint::hidden_name(layer + 1, job_.grid.shape.rank_of(job_.grid.stage(), plan_.units[state % units].replica));
   }
   const std::vector<TensorRecord> mine = converter_.take_records();
   records_.insert(records_.end(), mine.begin(), mine.end());

@@ -54,6 +54,8 @@ class Pipeline {
 
  private:
   bool calibrated() const { return !plan_.units.empty(); }
+  // GPTAQ: the original model's activations go beside the quantized one's.
+  bool corrects() const { return calibrated() && recipe_.gptaq_alpha > 0; }
   bool last_stage() const { return job_.grid.stage() == plan_.stages - 1; }
   bool committed(std::int64_t layer) const { return state_.layers.contains(layer); }
   // Some layer after this one, in this stage or, when nothing was sent yet, in a later one, needs its output.
@@ -63,6 +65,8 @@ class Pipeline {
   // Hidden states (pipeline_hidden.cc)
   void run_stage();
   void make_units();
+  // Of this replica: of its units, then of the originals.
+  std::vector<HiddenState> states();
   void enter();
   void embed_unit(std::size_t unit);
   std::size_t turns() const;
@@ -82,6 +86,7 @@ class Pipeline {
   SharedHessian hessian_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum);
   // The line of a layer that is done. Collective over the replicas.
   void report_layer(const std::vector<TensorRecord>& records, std::chrono::steady_clock::time_point start);
+  // The factor of a block, with its correction; the units stand before it.
   Factor factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum);
   Factor factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan);
   // The factors of a layer's blocks need a Hessian each, also where nothing is converted, when Hessians are kept.
@@ -89,7 +94,7 @@ class Pipeline {
   void convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights,
                      const Factor* factor);
   template <typename Body>
-  void for_units(const char* phase, Body&& body);
+  void for_units(const char* phase, std::vector<UnitState>& units, Body&& body);
 
   Job& job_;
   const ModelSpec& model_;
@@ -117,8 +122,9 @@ class Pipeline {
   RowConverter row_converter_;
   std::vector<TensorRecord> records_;
   std::optional<Decoder> decoder_;
-  std::vector<std::int64_t> mine_;  // indices of this replica's units
-  std::vector<UnitState> units_;    // their states
+  std::vector<std::int64_t> mine_;    // indices of this replica's units
+  std::vector<UnitState> units_;      // their states
+  std::vector<UnitState> originals_;  // GPTAQ: those of the original model
 };
 
 }  // namespace mpiquant

@@ -26,9 +26,18 @@ void Pipeline::make_units() {
     std::vector<std::int64_t> lengths;
     for (std::int64_t s = unit.first_sample; s < unit.first_sample + unit.samples; ++s)
       lengths.push_back(static_cast<std::int64_t>(samples_[static_cast<std::size_t>(s)].size()));
+    if (corrects()) originals_.push_back(decoder_->make_unit(lengths));
     units_.push_back(decoder_->make_unit(std::move(lengths)));
     if (job_.states_on_host) keep_on_host(job_.backend, units_.back());
   }
+}
+
+std::vector<HiddenState> Pipeline::states() {
+  std::vector<HiddenState> out;
+  for (std::size_t unit = 0; unit < units_.size(); ++unit) out.push_back({mine_[unit], &units_[unit]});
+  for (std::size_t unit = 0; unit < originals_.size(); ++unit)
+    out.push_back({static_cast<std::int64_t>(plan_.units.size()) + mine_[unit], &originals_[unit]});
+  return out;
 }
 
 // The hidden states that enter the layer this stage begins with.
@@ -39,7 +48,7 @@ void Pipeline::enter() {
   }
   collectively(*job_.grid.group, [&] {
     if (start_.from == HiddenFrom::kSnapshot)
-      return read_hidden(checkpoint_.folder(), state_.snapshots.at(start_.first), job_.backend, mine_, units_, model_.hidden);
+      return read_hidden(checkpoint_.folder(), state_.snapshots.at(start_.first), job_.backend, states(), model_.hidden);
     for (std::size_t unit = 0; unit < units_.size(); ++unit) embed_unit(unit);
   });
 }
@@ -53,14 +62,17 @@ void Pipeline::embed_unit(std::size_t unit) {
   }
   std::vector<float> rows(ids.size() * static_cast<std::size_t>(model_.hidden));
   embed(source_, model_, ids, rows);
-  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { set_hidden(job_.backend, stream, rows, units_[unit]); });
+  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) {
+    set_hidden(job_.backend, stream, rows, units_[unit]);
+    if (corrects()) set_hidden(job_.backend, stream, rows, originals_[unit]);
+  });
 }
 
-// Turns in which every replica passes on a unit, or none if it has fewer than others.
+// Turns in which every replica passes on a state, or none if it has fewer than others.
 std::size_t Pipeline::turns() const {
   std::size_t most = 0;
   for (int replica = 0; replica < job_.grid.group->size(); ++replica) most = std::max(most, plan_.units_of(replica).size());
-  return most;
+  return corrects() ? 2 * most : most;
 }
 
 // Waits for another stage, which may work for hours before it comes to this. Collective over the replicas, so that a stop ends
@@ -80,17 +92,21 @@ void Pipeline::exchange(Pending pending) {
 }
 
 void Pipeline::receive_unit(std::size_t turn) {
-  if (turn >= units_.size()) return exchange({});
-  passing_.resize(static_cast<std::size_t>(units_[turn].tokens * model_.hidden));
+  const std::vector<HiddenState> all = states();
+  if (turn >= all.size()) return exchange({});
+  UnitState& unit = *all[turn].unit;
+  passing_.resize(static_cast<std::size_t>(unit.tokens * model_.hidden));
   exchange(job_.grid.pipe->start_recv(bytes_of(passing_), job_.grid.stage() - 1, kHiddenTag));
-  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { set_hidden(job_.backend, stream, passing_, units_[turn]); });
+  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { set_hidden(job_.backend, stream, passing_, unit); });
   passing_ = {};
 }
 
 void Pipeline::send_unit(std::size_t turn) {
-  if (turn >= units_.size()) return exchange({});
-  passing_.resize(static_cast<std::size_t>(units_[turn].tokens * model_.hidden));
-  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { get_hidden(job_.backend, stream, units_[turn], passing_); });
+  const std::vector<HiddenState> all = states();
+  if (turn >= all.size()) return exchange({});
+  const UnitState& unit = *all[turn].unit;
+  passing_.resize(static_cast<std::size_t>(unit.tokens * model_.hidden));
+  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { get_hidden(job_.backend, stream, unit, passing_); });
   exchange(job_.grid.pipe->start_send(bytes_of(std::span<const float>(passing_)), job_.grid.stage() + 1, kHiddenTag));
   passing_ = {};
 }

@@ -13,6 +13,7 @@
 #include "src/plan/output_choice.h"
 #include "src/quant/method.h"
 #include "src/run/checkpoint.h"
+#include "src/run/correction.h"
 #include "src/run/gates.h"
 #include "src/run/identity.h"
 #include "src/run/model_input.h"
@@ -223,6 +224,7 @@ Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& mod
   collectively(job.world, [&] {
     find_method(request.recipe.method);
     run.outputs = resolve_outputs(request.recipe, model.spec, model.dtypes(), run.notes);
+    check_gptaq(request, run.outputs, job.backend);
     check_gates(request.gates, run.notes, {});  // what is known before the work
     for (const std::string& pattern : idle_patterns(request.recipe, model.spec))
       warn_line("{} matches no linear of {}: it changes nothing", pattern, request.model);

@@ -21,6 +21,7 @@ std::vector<RunFacts> run_facts(const Recipe& given, const ModelInput& model) {
     facts.transforms = recipe.transforms;
     facts.act_order = to_string(recipe.order);
     facts.damp_percent = recipe.damp_percent;
+    facts.gptaq_alpha = recipe.gptaq_alpha;
     facts.true_sequential = recipe.true_sequential;
     facts.mse = recipe.mse;
   }

@@ -82,6 +82,40 @@ TEST_F(Restarted, AFamilyOfOutputsGoesOn) {
   }
 }
 
+TEST_F(Restarted, OriginalActivationsGoOnBesideTheQuantizedOnes) {
+  for (const bool true_sequential : {true, false}) {
+    QuantizeRequest whole = request(fmt::format("whole-{}", true_sequential));
+    whole.recipe.gptaq_alpha = 0.5;
+    whole.recipe.true_sequential = true_sequential;
+    run(whole, 1);
+    for (const double overhead : {kSnapshotAlways, kSnapshotNever}) {
+      QuantizeRequest pieces = whole;
+      pieces.output = fmt::format("{}-pieces-{}", whole.output, overhead > 0);
+      pieces.work_dir = pieces.output + ".work";
+      pieces.commit.overhead = overhead;
+      ASSERT_FALSE(run_some(pieces, 2, 2));
+      ASSERT_FALSE(run_some(pieces, 1, 1));
+      run(pieces, 3);
+      EXPECT_EQ(sums(pieces), sums(whole));
+      expect_clean(pieces);
+    }
+    QuantizeRequest broken = whole;  // without hidden states both kinds of activations are made again
+    broken.output = whole.output + "-broken";
+    broken.work_dir = broken.output + ".work";
+    broken.commit.overhead = kSnapshotNever;
+    int done = 0;
+    broken.commit.stop_wanted = [&]() -> bool {
+      check(++done < 4, ExitCode::kEnvironment, "a failure");
+      return false;
+    };
+    EXPECT_THROW(run(broken, 1), Error);
+    broken.commit = {};
+    run(broken, 3);
+    EXPECT_EQ(sums(broken), sums(whole));
+    EXPECT_EQ(report(broken)["ranks"][0]["layers_replayed"], 3);
+  }
+}
+
 TEST_F(Restarted, ForwardsNoCommittedLayerButTheReplay) {
   QuantizeRequest some = request("some");
   some.commit.overhead = kSnapshotNever;
