@@ -10,7 +10,9 @@ namespace mpiquant::cpu {
 namespace {
 
 constexpr std::align_val_t kAlignment{64};  // a cache line, and the widest vector register
-constexpr std::size_t kMostTimes = 8;       // a block may be so many times as large as what it is used for
+// What a block may be larger than what it is used for: so many times, as far as that wastes no more than this.
+constexpr std::size_t kMostTimes = 8;
+constexpr std::size_t kMostWaste = std::size_t{4} << 20;
 
 }  // namespace
 
@@ -19,7 +21,7 @@ void BufferPool::Release::operator()(std::byte* data) const { ::operator delete(
 // The smallest free block that fits, or null.
 std::unique_ptr<std::byte, BufferPool::Release> BufferPool::Blocks::find(std::size_t bytes, std::size_t& size) {
   const auto found = free.lower_bound(bytes);
-  if (found == free.end() || found->first / kMostTimes > bytes) return nullptr;
+  if (found == free.end() || found->first / kMostTimes > bytes || found->first - bytes > kMostWaste) return nullptr;
   size = found->first;
   free_bytes -= size;
   auto data = std::move(found->second.data);

@@ -112,7 +112,7 @@ void hessian_add(ThreadPool& pool, const MatMul& matmul, std::span<const ConstMa
 
 void cross_add(ThreadPool& pool, std::span<const ConstMatrix> units, std::span<const ConstMatrix> originals, int exponent,
                std::span<std::int64_t> sum) {
-  constexpr std::int64_t kRows = 128, kColumns = 512;
+  constexpr std::int64_t kRows = 192, kColumns = 768;
   expect(units.size() == originals.size(), "cross_add: {} units, {} originals", units.size(), originals.size());
   if (units.empty()) return;
   const std::int64_t cols = units.front().cols;

@@ -223,7 +223,7 @@ constexpr auto kFields = std::to_array<RecipeField>({
   {"", "damp_increment", "damp-increment", kValue, "X", "added after a failed factorization, up to 1", "0.02", kNone,
    nullptr, set<&R::damp_increment>, shown<&R::damp_increment>},
   {"", "gptaq_alpha", "gptaq-alpha", kValue, "X", "GPTAQ: weights make up for what earlier quantized layers have changed in their inputs, "
-   "by this fraction; 0.25 to 0.5 is usual, 0: no correction. Half the calibration again and more in time, twice its memory", "0.25", kNone,
+   "by this fraction of the least-squares correction; 0: not at all. Calibration takes twice as long", "0.5", kNone,
    nullptr, set<&R::gptaq_alpha>, shown<&R::gptaq_alpha>},
   {"", "mse", "mse", kSwitch, "", "search the range of each group for the least error", "true", kNone, nullptr, set<&R::mse>, shown<&R::mse>},
   {"", "true_sequential", "true-sequential", kSwitch, "",

@@ -26,12 +26,16 @@ class Gptaq : public QuantizeTest {
 };
 
 TEST_F(Gptaq, BytesDoNotDependOnRanksThreadsOrSchedule) {
+  struct Ranks {
+    int ranks, stages, threads;
+  };
   for (const bool true_sequential : {true, false}) {
     QuantizeRequest base = corrected(fmt::format("one-{}", true_sequential));
     base.recipe.true_sequential = true_sequential;
     base.recipe.propagate = "gptq";
     const std::string expected = run(base, 1);
-    for (const auto& [ranks, stages, threads] : {std::tuple(2, 1, 3), {3, 1, 1}, {4, 1, 1}, {2, 2, 1}, {4, 2, 1}, {3, 3, 2}}) {
+    const std::vector<Ranks> all = {{3, 1, 1}, {4, 2, 1}, {2, 1, 3}};
+    for (const auto& [ranks, stages, threads] : std::span(all).first(true_sequential ? 3 : 1)) {
       QuantizeRequest other = base;
       other.output = fmt::format("{}-{}-{}", base.output, ranks, stages);
       other.work_dir = other.output + ".work";
