@@ -107,6 +107,8 @@ constexpr Wrong kWrong[] = {
     {"damp_percent", "nan", "not a number"},
     {"damp_increment", "2", "damp_increment = 2"},
     {"damp_increment", "inf", "not a number"},
+    {"gptaq_alpha", "1.5", "gptaq_alpha = 1.5"},
+    {"gptaq_alpha", "-0.5", "between 0 and 1"},
     {"mse", "maybe", "true nor false"},
     {"true_sequential", "True", "true nor false"},
     {"ragged", "keep", "PATTERN=GROUP_SIZE"},
