@@ -141,7 +141,7 @@ Evaluation total(const std::vector<WindowScore>& scores, bool compared) {
   out.compared = compared;
   if (!compared) return out;
   out.reference_perplexity = std::exp(sum.reference_nll / n);
-  out.kl_divergence = sum.kl / n;
+  out.kl_divergence = std::max(0.0, sum.kl / n);  // of equal distributions rounding leaves a little on either side
   const double variance = std::max(0.0, sum.kl_squared / n - out.kl_divergence * out.kl_divergence);
   out.kl_standard_error = std::sqrt(variance / n);
   out.top1_agreement = static_cast<double>(sum.same_top) / n;

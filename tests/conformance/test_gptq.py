@@ -15,6 +15,7 @@ CASES = {
     "w4-channel-sym": ["--bits", "4", "--group-size", "-1", "--sym", "--act-order", "none"],
     "w4g64-sym-rtn": ["--method", "rtn", "--bits", "4", "--group-size", "64", "--sym"],
     "w4g64-sym-rotated": ["--bits", "4", "--group-size", "64", "--sym", "--transform", "rotate"],
+    "w4g64-sym-gptaq": ["--bits", "4", "--group-size", "64", "--sym", "--gptaq-alpha", "0.5"],
     "w8g128-sym": ["--bits", "8", "--group-size", "128", "--sym"],
     "w8g32-asym": ["--bits", "8", "--group-size", "32", "--no-sym"],
     "w3g128-sym": ["--bits", "3", "--group-size", "128", "--sym"],

@@ -32,7 +32,7 @@ struct Setting {
   int stages = 1, replicas = 1, threads = 1, per_node = 1;
   bool propagates = true, true_sequential = true, overlap = false;
   double total_read = 0, total_write = 0;
-  bool experts = false;
+  bool experts = false, corrects = false;
 };
 
 PlanShape sample_shape(bool experts) {
@@ -55,6 +55,7 @@ Program program_of(const Setting& setting, const PlanShape& shape) {
   input.threads = setting.threads;
   input.propagates = setting.propagates;
   input.true_sequential = setting.true_sequential;
+  input.corrects = setting.corrects;
   input.dense_bytes = 2e6;
   input.stored = [&shape](std::size_t layer, std::size_t block, std::size_t linear) {
     const BlockShape& of = shape.layers[layer].blocks[block];
@@ -88,6 +89,21 @@ TEST(Estimate, FormulasAgreeWithTheSimulationOfOneStage) {
           EXPECT_NEAR(deviation(setting), 0, kBound)
               << replicas << " replicas, " << threads << " threads, " << per_node << " a node";
         }
+}
+
+TEST(Estimate, FormulasAgreeWithTheSimulationOfCorrections) {
+  for (const int stages : {1, 2})
+    for (const int replicas : {1, 2, 3})
+      for (const bool true_sequential : {true, false}) {
+        Setting setting{.stages = stages, .replicas = replicas, .threads = 2, .true_sequential = true_sequential};
+        const PlanShape shape = sample_shape(false);
+        const double without = estimate(program_of(setting, shape), slow_machine(), {}).seconds;
+        setting.corrects = true;
+        EXPECT_NEAR(deviation(setting), 0, kBound) << stages << " stages × " << replicas;
+        const double with = estimate(program_of(setting, shape), slow_machine(), {}).seconds;
+        EXPECT_GT(with, 1.3 * without);  // a second forward pass, and the cross moments
+        EXPECT_LT(with, 4 * without);
+      }
 }
 
 TEST(Estimate, FormulasAgreeWithTheSimulationOfStagesInTurn) {
