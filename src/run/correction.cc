@@ -5,15 +5,11 @@
 #include <vector>
 
 #include "src/quant/hessian.h"
+#include "src/run/hessian.h"
 #include "src/run/timed.h"
 
 namespace mpiquant {
 namespace {
-
-template <typename T>
-std::span<T> values_of(const BackendBuffer& buffer) {
-  return {reinterpret_cast<T*>(buffer.data()), buffer.bytes() / sizeof(T)};
-}
 
 std::vector<ConstMatrix> inputs_of(std::span<const UnitState> units) {
   std::vector<ConstMatrix> inputs;

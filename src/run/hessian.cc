@@ -9,11 +9,6 @@
 namespace mpiquant {
 namespace {
 
-template <typename T>
-std::span<T> values_of(const BackendBuffer& buffer) {
-  return {reinterpret_cast<T*>(buffer.data()), buffer.bytes() / sizeof(T)};
-}
-
 // A factor as bytes for the broadcast: its sizes follow from cols. The triangle of a device stays on devices.
 void broadcast_factor(Job& job, Factor& factor, std::int64_t cols, int owner) {
   Communicator& comm = *job.grid.group;

@@ -12,6 +12,12 @@
 
 namespace mpiquant {
 
+// A buffer as values of a type, in whatever memory it lies.
+template <typename T>
+std::span<T> values_of(const BackendBuffer& buffer) {
+  return {reinterpret_cast<T*>(buffer.data()), buffer.bytes() / sizeof(T)};
+}
+
 // How replicas sum their Hessians. kInt64: exact, so that results do not depend on ranks. kF32: each replica's sum is rounded
 // first, which halves what travels; results then depend on the number of replicas.
 enum class HessianSums : std::uint8_t { kInt64, kF32 };

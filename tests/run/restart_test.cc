@@ -30,6 +30,18 @@ class Restarted : public QuantizeTest {
     }
     return ended;
   }
+  // Fails at the commit of layer 4, with no hidden states kept, and goes on later on three ranks.
+  void run_with_failure(QuantizeRequest request) const {
+    request.commit.overhead = kSnapshotNever;
+    int done = 0;
+    request.commit.stop_wanted = [&]() -> bool {
+      check(++done < 4, ExitCode::kEnvironment, "a failure");
+      return false;
+    };
+    EXPECT_THROW(run(request, 1), Error);
+    request.commit = {};
+    run(request, 3);
+  }
   static Json report(const QuantizeRequest& request) {
     return parse_json(read_text_file(request.work_dir + "/report.json"), "report");
   }
@@ -98,15 +110,7 @@ TEST_F(Restarted, OriginalActivationsGoOnBesideTheQuantizedOnes) {
     QuantizeRequest broken = whole;  // without hidden states both kinds of activations are made again
     broken.output = whole.output + "-broken";
     broken.work_dir = broken.output + ".work";
-    broken.commit.overhead = kSnapshotNever;
-    int done = 0;
-    broken.commit.stop_wanted = [&]() -> bool {
-      check(++done < 4, ExitCode::kEnvironment, "a failure");
-      return false;
-    };
-    EXPECT_THROW(run(broken, 1), Error);
-    broken.commit = {};
-    run(broken, 3);
+    run_with_failure(broken);
     EXPECT_EQ(sums(broken), sums(whole));
     EXPECT_EQ(report(broken)["ranks"][0]["layers_replayed"], 3);
   }
@@ -129,15 +133,7 @@ TEST_F(Restarted, ReplaysThroughTheCodesWithoutHiddenStates) {
   QuantizeRequest whole = request("whole");
   run(whole, 1);
   QuantizeRequest broken = request("broken");
-  broken.commit.overhead = kSnapshotNever;
-  int done = 0;
-  broken.commit.stop_wanted = [&]() -> bool {
-    check(++done < 4, ExitCode::kEnvironment, "a failure");
-    return false;
-  };
-  EXPECT_THROW(run(broken, 1), Error);
-  broken.commit = {};
-  run(broken, 3);
+  run_with_failure(broken);
   EXPECT_EQ(sums(broken), sums(whole));
   EXPECT_EQ(report(broken)["ranks"][2]["layers_skipped"], 0);
   EXPECT_EQ(report(broken)["ranks"][2]["layers_replayed"], 3);
