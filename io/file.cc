@@ -15,8 +15,6 @@
 namespace mpiquant {
 namespace {
 
-constexpr std::int64_t kChunkBytes = std::int64_t{4} << 20;
-
 // What a person can do about an errno.
 const char* advice(int error) {
   switch (error) {
@@ -57,10 +55,10 @@ off_t checked_offset(const std::string& path, std::int64_t offset, std::size_t s
 template <typename Hash>
 std::string hash_file(const std::string& path) {
   const File file = File::open_read(path);
-  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(file.size(), kChunkBytes)));
+  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(file.size(), kReadBytes)));
   Hash hash;
-  for (std::int64_t at = 0; at < file.size(); at += kChunkBytes) {
-    const std::span<std::byte> piece(buffer.data(), static_cast<std::size_t>(std::min(kChunkBytes, file.size() - at)));
+  for (std::int64_t at = 0; at < file.size(); at += kReadBytes) {
+    const std::span<std::byte> piece(buffer.data(), static_cast<std::size_t>(std::min(kReadBytes, file.size() - at)));
     file.read_at(at, piece);
     hash.update(piece);
   }

@@ -10,6 +10,8 @@
 
 namespace mpiquant {
 
+inline constexpr std::int64_t kReadBytes = std::int64_t{4} << 20;  // of a file read from one end to the other, at a time
+
 // An open regular file, read and written at offsets (pread, pwrite; never mapped). Every failure is an Error that names the file:
 // a missing or short input is an input error, everything else an environment error.
 class File {

@@ -10,7 +10,6 @@
 namespace mpiquant {
 namespace {
 
-constexpr std::int64_t kChunkBytes = std::int64_t{4} << 20;
 constexpr auto kBlock = static_cast<std::int64_t>(Sha256::kBlockBytes);
 
 }  // namespace
@@ -24,9 +23,9 @@ std::int64_t FileSum::read_to(std::int64_t end) {
   const std::int64_t begin = summed_;
   if (end <= begin) return 0;
   const File file = File::open_read(path_);
-  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(end - begin, kChunkBytes)));
+  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(end - begin, kReadBytes)));
   while (summed_ < end) {
-    const std::span<std::byte> piece(buffer.data(), static_cast<std::size_t>(std::min(kChunkBytes, end - summed_)));
+    const std::span<std::byte> piece(buffer.data(), static_cast<std::size_t>(std::min(kReadBytes, end - summed_)));
     file.read_at(summed_, piece);
     sum_.update(piece);
     summed_ += static_cast<std::int64_t>(piece.size());

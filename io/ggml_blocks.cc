@@ -12,17 +12,17 @@
 namespace mpiquant {
 namespace {
 
-constexpr std::size_t kBlock = 32;
+constexpr std::size_t kBlockColumns = 32;
 
-struct Row {
+struct BlockType {
   CodecKind kind;
   GgmlType type;
   int bits;
   bool symmetric;
 };
-constexpr std::array<Row, 3> kRows = {{{CodecKind::kQ8_0, GgmlType::kQ8_0, 8, true},
-                                       {CodecKind::kQ4_0, GgmlType::kQ4_0, 4, true},
-                                       {CodecKind::kQ4_1, GgmlType::kQ4_1, 4, false}}};
+constexpr std::array<BlockType, 3> kBlockTypes = {{{CodecKind::kQ8_0, GgmlType::kQ8_0, 8, true},
+                                                   {CodecKind::kQ4_0, GgmlType::kQ4_0, 4, true},
+                                                   {CodecKind::kQ4_1, GgmlType::kQ4_1, 4, false}}};
 
 float load_half(const std::byte* in) {
   std::uint16_t bits;
@@ -43,7 +43,7 @@ void unpack_block(CodecKind kind, const std::byte* in, std::uint8_t* codes, Grou
   params.scale = load_half(in);
   params.offset = kind == CodecKind::kQ4_1 ? load_half(in + 2) : 0.0F;
   const std::byte* bytes = in + head_bytes(kind);
-  for (std::size_t j = 0; j < (kind == CodecKind::kQ8_0 ? kBlock : kBlock / 2); ++j) {
+  for (std::size_t j = 0; j < (kind == CodecKind::kQ8_0 ? kBlockColumns : kBlockColumns / 2); ++j) {
     const auto byte = std::to_integer<unsigned>(bytes[j]);
     if (kind == CodecKind::kQ8_0) {
       codes[j] = static_cast<std::uint8_t>(byte + 128U);
@@ -57,17 +57,17 @@ void unpack_block(CodecKind kind, const std::byte* in, std::uint8_t* codes, Grou
 }  // namespace
 
 std::optional<GgmlType> ggml_type_of(CodecKind kind) {
-  for (const Row& row : kRows)
+  for (const BlockType& row : kBlockTypes)
     if (row.kind == kind) return row.type;
   return std::nullopt;
 }
 
 std::optional<CodecSpec> ggml_codec(GgmlType type) {
-  for (const Row& row : kRows)
+  for (const BlockType& row : kBlockTypes)
     if (row.type == type)
       return CodecSpec{.kind = row.kind,
                        .bits = row.bits,
-                       .group_size = kBlock,
+                       .group_size = kBlockColumns,
                        .symmetric = row.symmetric,
                        .scale_dtype = DType::kF16,
                        .mse = false};
@@ -82,15 +82,15 @@ void pack_ggml_row(CodecKind kind, std::span<const std::uint8_t> codes, std::spa
 void unpack_ggml_row(CodecKind kind, std::span<const std::byte> row, std::span<std::uint8_t> codes,
                      std::span<GroupParams> params) {
   const std::size_t bytes = block_bytes(kind);
-  expect(codes.size() == params.size() * kBlock && row.size() == params.size() * bytes, "{} codes in {} bytes", codes.size(),
-         row.size());
+  expect(codes.size() == params.size() * kBlockColumns && row.size() == params.size() * bytes, "{} codes in {} bytes",
+         codes.size(), row.size());
   for (std::size_t b = 0; b < params.size(); ++b)
-    unpack_block(kind, row.data() + b * bytes, codes.data() + b * kBlock, params[b]);
+    unpack_block(kind, row.data() + b * bytes, codes.data() + b * kBlockColumns, params[b]);
 }
 
 void encode_ggml_row(CodecKind kind, std::span<const float> values, std::span<std::byte> out) {
   std::vector<std::uint8_t> codes(values.size());
-  std::vector<GroupParams> params(values.size() / kBlock);
+  std::vector<GroupParams> params(values.size() / kBlockColumns);
   codec::round_row(*ggml_codec(*ggml_type_of(kind)), values, codes, params);
   pack_ggml_row(kind, codes, params, out);
 }
@@ -102,13 +102,14 @@ void decode_ggml_rows(GgmlType type, std::int64_t cols, std::span<const std::byt
   const auto spec = ggml_codec(type);
   expect(spec.has_value(), "type {} cannot be decoded", info(type).name);
   const std::size_t width = static_cast<std::size_t>(cols);
-  const std::size_t row_bytes = width / kBlock * block_bytes(spec->kind);
+  const std::size_t row_bytes = width / kBlockColumns * block_bytes(spec->kind);
   std::vector<std::uint8_t> codes(width);
-  std::vector<GroupParams> params(width / kBlock);
+  std::vector<GroupParams> params(width / kBlockColumns);
   codec::with_grid(*spec, [&](const auto& grid) {
     for (std::size_t row = 0; row < out.size() / width; ++row) {
       unpack_ggml_row(spec->kind, rows.subspan(row * row_bytes, row_bytes), codes, params);
-      for (std::size_t k = 0; k < width; ++k) out[row * width + k] = grid.value(static_cast<float>(codes[k]), params[k / kBlock]);
+      for (std::size_t k = 0; k < width; ++k)
+        out[row * width + k] = grid.value(static_cast<float>(codes[k]), params[k / kBlockColumns]);
     }
   });
 }

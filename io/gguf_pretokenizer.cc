@@ -13,7 +13,7 @@ namespace {
 using KeyedJson = nlohmann::json;
 
 // A pre-tokenizer as one line a step: "split REGEX", "digits", "bytes", "bytes+regex".
-struct Row {
+struct PreTokenizer {
   std::string_view pre;
   std::vector<std::string_view> steps;
   bool nfc = false;  // also with an NFC normalizer, which llama.cpp leaves out
@@ -31,8 +31,8 @@ constexpr std::string_view kGpt4o =
     R"re(split [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)re";
 
 // Patterns: llama.cpp, src/llama-vocab.cpp, llm_tokenizer_bpe.
-const std::array<Row, 7>& table() {
-  static const std::array<Row, 7> rows = {{
+const std::array<PreTokenizer, 7>& table() {
+  static const std::array<PreTokenizer, 7> rows = {{
       {"llama-bpe", {kLlama3, "bytes"}},
       {"qwen2", {kQwen2, "bytes"}, true},
       {"qwen35", {kQwen35, "bytes"}, true},
@@ -71,7 +71,7 @@ std::string gguf_pretokenizer(const KeyedJson& tokenizer) {
   const KeyedJson normalizer = tokenizer.value("normalizer", KeyedJson());
   const std::vector<std::string> steps = steps_of(tokenizer.value("pre_tokenizer", KeyedJson()));
   const bool nfc = normalizer.is_object() && normalizer.value("type", "") == "NFC";
-  for (const Row& row : table())
+  for (const PreTokenizer& row : table())
     if (std::ranges::equal(steps, row.steps) && (normalizer.is_null() || (nfc && row.nfc))) return std::string(row.pre);
   fail(
       ExitCode::kInput,

@@ -13,7 +13,7 @@ namespace {
 constexpr std::int64_t kChunkBytes = std::int64_t{512}
                                      << 10;         // half of HDF5's cache of a dataset, so that rows can be written singly
 constexpr std::size_t kMaxAttributeBytes = 60'000;  // HDF5 keeps attributes in object headers of 64 KiB
-constexpr ExitCode kCode = ExitCode::kEnvironment;
+constexpr ExitCode kWriteError = ExitCode::kEnvironment;
 
 // Extents of a chunk: the last ones whole, as many of the first as fit.
 std::vector<hsize_t> chunk_extents(const Shape& shape, std::size_t element_bytes) {
@@ -50,7 +50,7 @@ Hdf5Writer::Hdf5Writer(const std::string& path) : state_(std::make_unique<State>
   state_->partial = path + ".partial";
   const hdf5::Handle access = hdf5::access_properties();
   const hid_t file = H5Fcreate(state_->partial.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
-  state_->file.emplace(hdf5::checked(file, kCode, "create", state_->partial), H5Fclose);
+  state_->file.emplace(hdf5::checked(file, kWriteError, "create", state_->partial), H5Fclose);
 }
 
 Hdf5Writer::Hdf5Writer(Hdf5Writer&&) noexcept = default;
@@ -71,19 +71,19 @@ void Hdf5Writer::create(const std::string& name, Hdf5Type type, const Shape& sha
          path);
   const std::int64_t count = element_count(shape);
   const hdf5::Handle space = hdf5::make_space(shape, path);
-  const hdf5::Handle links(hdf5::checked(H5Pcreate(H5P_LINK_CREATE), kCode, "set up", path), H5Pclose);
-  hdf5::checked(H5Pset_create_intermediate_group(links, 1), kCode, "set up", path);
-  const hdf5::Handle properties(hdf5::checked(H5Pcreate(H5P_DATASET_CREATE), kCode, "set up", path), H5Pclose);
-  hdf5::checked(H5Pset_obj_track_times(properties, false), kCode, "set up", path);
-  hdf5::checked(H5Pset_fill_time(properties, H5D_FILL_TIME_ALLOC), kCode, "set up", path);
+  const hdf5::Handle links(hdf5::checked(H5Pcreate(H5P_LINK_CREATE), kWriteError, "set up", path), H5Pclose);
+  hdf5::checked(H5Pset_create_intermediate_group(links, 1), kWriteError, "set up", path);
+  const hdf5::Handle properties(hdf5::checked(H5Pcreate(H5P_DATASET_CREATE), kWriteError, "set up", path), H5Pclose);
+  hdf5::checked(H5Pset_obj_track_times(properties, false), kWriteError, "set up", path);
+  hdf5::checked(H5Pset_fill_time(properties, H5D_FILL_TIME_ALLOC), kWriteError, "set up", path);
   if (count > 0) {  // chunks cannot be empty
     const std::vector<hsize_t> chunk = chunk_extents(shape, hdf5::bytes_of(type));
-    hdf5::checked(H5Pset_chunk(properties, static_cast<int>(chunk.size()), chunk.data()), kCode, "set up", path);
-    hdf5::checked(H5Pset_fletcher32(properties), kCode, "set up", path);
+    hdf5::checked(H5Pset_chunk(properties, static_cast<int>(chunk.size()), chunk.data()), kWriteError, "set up", path);
+    hdf5::checked(H5Pset_fletcher32(properties), kWriteError, "set up", path);
   }
   const hid_t dataset = H5Dcreate2(*state_->file, name.c_str(), hdf5::native_type(type), space, links, properties, H5P_DEFAULT);
-  state_->datasets.emplace(name,
-                           State::Dataset{{hdf5::checked(dataset, kCode, "make a dataset in", path), H5Dclose}, type, shape});
+  state_->datasets.emplace(
+      name, State::Dataset{{hdf5::checked(dataset, kWriteError, "make a dataset in", path), H5Dclose}, type, shape});
 }
 
 void Hdf5Writer::write_bytes(const std::string& name, Hdf5Type type, std::int64_t row_begin, std::span<const std::byte> values) {
@@ -106,7 +106,7 @@ void Hdf5Writer::write_bytes(const std::string& name, Hdf5Type type, std::int64_
   const hdf5::Handle space = hdf5::make_space(shape, path);
   hdf5::select_rows(space, shape, row_begin, rows, path);
   const herr_t status = H5Dwrite(found->second.handle, hdf5::native_type(type), memory, space, H5P_DEFAULT, values.data());
-  hdf5::checked(status, kCode, "write", path);
+  hdf5::checked(status, kWriteError, "write", path);
 }
 
 void Hdf5Writer::attribute(const std::string& name, const std::string& text) {
@@ -114,31 +114,31 @@ void Hdf5Writer::attribute(const std::string& name, const std::string& text) {
   const std::string& path = state_->partial;
   expect(state_->file.has_value() && text.size() <= kMaxAttributeBytes, "attribute {} of {} with {} bytes cannot be written",
          name, path, text.size());
-  const hdf5::Handle type(hdf5::checked(H5Tcopy(H5T_C_S1), kCode, "set up", path), H5Tclose);
-  hdf5::checked(H5Tset_size(type, text.size() + 1), kCode, "set up", path);  // with the terminator
-  hdf5::checked(H5Tset_cset(type, H5T_CSET_UTF8), kCode, "set up", path);
-  const hdf5::Handle space(hdf5::checked(H5Screate(H5S_SCALAR), kCode, "set up", path), H5Sclose);
+  const hdf5::Handle type(hdf5::checked(H5Tcopy(H5T_C_S1), kWriteError, "set up", path), H5Tclose);
+  hdf5::checked(H5Tset_size(type, text.size() + 1), kWriteError, "set up", path);  // with the terminator
+  hdf5::checked(H5Tset_cset(type, H5T_CSET_UTF8), kWriteError, "set up", path);
+  const hdf5::Handle space(hdf5::checked(H5Screate(H5S_SCALAR), kWriteError, "set up", path), H5Sclose);
   const hid_t created = H5Acreate2(*state_->file, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT);
-  const hdf5::Handle attribute(hdf5::checked(created, kCode, "make an attribute in", path), H5Aclose);
-  hdf5::checked(H5Awrite(attribute, type, text.c_str()), kCode, "write", path);
+  const hdf5::Handle attribute(hdf5::checked(created, kWriteError, "make an attribute in", path), H5Aclose);
+  hdf5::checked(H5Awrite(attribute, type, text.c_str()), kWriteError, "write", path);
 }
 
 void Hdf5Writer::end_dataset(const std::string& name) {
   const hdf5::Turn turn;
   const auto found = state_->datasets.find(name);
   expect(found != state_->datasets.end(), "dataset {} of {} was not made", name, state_->partial);
-  hdf5::checked(found->second.handle.close(), kCode, "write", state_->partial);
+  hdf5::checked(found->second.handle.close(), kWriteError, "write", state_->partial);
   state_->datasets.erase(found);
 }
 
 void Hdf5Writer::close() {
   const hdf5::Turn turn;
   expect(state_->file.has_value(), "{} is closed twice", state_->path);
-  for (auto& [name, dataset] : state_->datasets) hdf5::checked(dataset.handle.close(), kCode, "write", state_->partial);
+  for (auto& [name, dataset] : state_->datasets) hdf5::checked(dataset.handle.close(), kWriteError, "write", state_->partial);
   state_->datasets.clear();
   const herr_t status = state_->file->close();
   state_->file.reset();
-  hdf5::checked(status, kCode, "close", state_->partial);
+  hdf5::checked(status, kWriteError, "close", state_->partial);
 }
 
 void Hdf5Writer::publish() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "io/file.h"
 #include "src/base/error.h"
 #include "src/base/hash.h"
 
@@ -10,7 +11,6 @@ namespace mpiquant {
 namespace {
 
 constexpr std::int64_t kHashBytes = std::int64_t{64} << 20;
-constexpr std::int64_t kChunkBytes = std::int64_t{4} << 20;
 constexpr std::int64_t kHashedBytes = std::int64_t{256} << 10;  // at a time: they stay in a core's cache
 
 }  // namespace
@@ -60,9 +60,9 @@ void TensorSource::read_rows(std::string_view name, std::int64_t row_begin, std:
     read_counted(entry, begin, std::as_writable_bytes(out));
     return;
   }
-  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(bytes, kChunkBytes)));
-  for (std::int64_t at = 0; at < bytes; at += kChunkBytes) {
-    const std::span<std::byte> piece(buffer.data(), static_cast<std::size_t>(std::min(kChunkBytes, bytes - at)));
+  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(bytes, kReadBytes)));
+  for (std::int64_t at = 0; at < bytes; at += kReadBytes) {
+    const std::span<std::byte> piece(buffer.data(), static_cast<std::size_t>(std::min(kReadBytes, bytes - at)));
     read_counted(entry, begin + at, piece);
     to_f32(*entry.dtype, piece,
            out.subspan(static_cast<std::size_t>(at / width), piece.size() / static_cast<std::size_t>(width)));

@@ -24,7 +24,7 @@ void check_nccl(ncclResult_t result, const char* call) {
        call, ncclGetErrorString(result), ncclGetLastError(nullptr));
 }
 
-ncclDataType_t type_of(Element element) {
+ncclDataType_t nccl_type(Element element) {
   switch (element) {
     case Element::kInt64: return ncclInt64;
     case Element::kUint64: return ncclUint64;
@@ -204,14 +204,14 @@ class NcclComm final : public Communicator {
   State do_reduce(Elements data, ReduceOp op, int root) override {
     if (!on_device({data.data, data.bytes()})) return forward(start_reduction(*host_, data, op, root));
     check_nccl(
-        ncclReduce(data.data, data.data, data.count, type_of(data.element), nccl_op(op), root, group_->get(), group_->stream()),
+        ncclReduce(data.data, data.data, data.count, nccl_type(data.element), nccl_op(op), root, group_->get(), group_->stream()),
         "ncclReduce");
     return begun("ncclReduce");
   }
   State do_all_reduce(Elements data, ReduceOp op) override {
     if (!on_device({data.data, data.bytes()})) return forward(start_reduction(*host_, data, op, std::nullopt));
     check_nccl(
-        ncclAllReduce(data.data, data.data, data.count, type_of(data.element), nccl_op(op), group_->get(), group_->stream()),
+        ncclAllReduce(data.data, data.data, data.count, nccl_type(data.element), nccl_op(op), group_->get(), group_->stream()),
         "ncclAllReduce");
     return begun("ncclAllReduce");
   }

@@ -3,11 +3,11 @@
 #include <algorithm>
 
 #include "kernels/codec/codec.h"
+#include "src/plan/value_bytes.h"
 
 namespace mpiquant {
 namespace {
 
-constexpr double kFloat = 4;
 constexpr double kTile = 128;          // of a Hessian
 constexpr double kAttentionTile = 64;  // queries whose scores are computed together, up to the last key any of them sees
 

@@ -4,11 +4,11 @@
 
 #include "kernels/codec/codec.h"
 #include "src/plan/cost.h"
+#include "src/plan/value_bytes.h"
 
 namespace mpiquant {
 namespace {
 
-constexpr std::int64_t kFloat = 4, kHalf = 2, kDouble = 8, kSum = 8;
 constexpr std::int64_t kChunk = 4096;                    // tokens of a product that is only passed on
 constexpr std::int64_t kPanelRows = 1024;                // of a Hessian
 constexpr std::int64_t kSmall = std::int64_t{16} << 20;  // vectors, tables and counters

@@ -4,11 +4,11 @@
 
 #include "kernels/codec/codec.h"
 #include "src/plan/cost.h"
+#include "src/plan/value_bytes.h"
 
 namespace mpiquant {
 namespace {
 
-constexpr std::int64_t kFloat = 4, kHalf = 2, kDouble = 8, kSum = 8;
 constexpr std::int64_t kMiB = 1 << 20;
 constexpr std::int64_t kFactorTile = 128;
 // Resident without any model: program, MPI, HDF5 and BLAS code, tokenizer; and per thread its stack and BLAS packing area.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "src/plan/cost.h"
+#include "src/plan/value_bytes.h"
 
 namespace mpiquant {
 namespace {
@@ -12,9 +13,6 @@ namespace {
 constexpr std::array<std::string_view, kPhases> kNames = {"hash",     "slabs",   "read",   "share",  "forward",
                                                           "exchange", "hessian", "reduce", "factor", "broadcast",
                                                           "sweep",    "parts",   "write",  "hidden", "publish"};
-constexpr double kFloat = 4;
-constexpr double kHalf = 2;
-constexpr double kSumBytes = 8;  // of a value of the integer sum
 
 using Items = std::vector<std::int32_t>;
 
@@ -147,7 +145,7 @@ class Builder {
     }
     const int owner = plan != nullptr ? plan->hessian_owner : owners_.one();
     const auto values = static_cast<double>(triangle(block.cols));
-    if (replicas_ > 1) steps.push_back(move(Phase::kReduce, Transfer::kReduce, values * kSumBytes, owner));
+    if (replicas_ > 1) steps.push_back(move(Phase::kReduce, Transfer::kReduce, values * kSum, owner));
     steps.push_back(at(owner, Phase::kFactor, factors, Spread::kDivisible));
     if (replicas_ > 1) steps.push_back(move(Phase::kBroadcast, Transfer::kBroadcast, values * kFloat, owner));
     if (in_.corrects) correction(steps, block, owner);
@@ -156,7 +154,7 @@ class Builder {
   void correction(std::vector<Step>& steps, const BlockShape& block, int owner) const {
     const auto values = static_cast<double>(block.cols * block.cols);
     steps.push_back({Phase::kHessian, cross_work(block.cols, tokens_at(block)), units_, Spread::kDivisible});
-    if (replicas_ > 1) steps.push_back(move(Phase::kReduce, Transfer::kReduce, values * kSumBytes, owner));
+    if (replicas_ > 1) steps.push_back(move(Phase::kReduce, Transfer::kReduce, values * kSum, owner));
     steps.push_back(at(owner, Phase::kFactor, correction_work(block.cols), Spread::kDivisible));
     if (replicas_ > 1) steps.push_back(move(Phase::kBroadcast, Transfer::kBroadcast, values * kFloat, owner));
   }

@@ -4,12 +4,11 @@
 
 #include "src/plan/cost.h"
 #include "src/plan/device_memory.h"
+#include "src/plan/value_bytes.h"
 #include "src/quant/method.h"
 
 namespace mpiquant {
 namespace {
-
-constexpr std::int64_t kSumBytes = 8;  // of a value of the integer sum
 
 class Ledger {
  public:
@@ -47,7 +46,7 @@ class Ledger {
     for (int replica = 0; replica < plan_.replicas; ++replica) {
       RankCost& of = cost(stage, replica);
       if (!plan_.units.empty() && plan_.replicas > 1)
-        of.hessian_bytes += (triangle(block.cols()) + (corrects() ? block.cols() * block.cols() : 0)) * kSumBytes;
+        of.hessian_bytes += (triangle(block.cols()) + (corrects() ? block.cols() * block.cols() : 0)) * kSum;
       for (const LinearSpec& linear : block.linears) {
         const std::int64_t begin = linear.rows * replica / plan_.replicas, end = linear.rows * (replica + 1) / plan_.replicas;
         of.bytes_read += (end - begin) * linear.cols * static_cast<std::int64_t>(size_of(input_.model.dtype));

@@ -14,7 +14,7 @@ namespace mpiquant {
 
 namespace {
 
-constexpr std::string_view kSpace =
+constexpr std::string_view kWhiteSpace =
     R"(\x09-\x0D\x20\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 constexpr std::string_view kNotSpace =
     R"(\x00-\x08\x0E-\x1F\x21-\x{84}\x{86}-\x{9F}\x{A1}-\x{167F}\x{1681}-\x{1FFF}\x{200B}-\x{2027}\x{202A}-\x{202E})"
@@ -133,7 +133,7 @@ class Translator {
   std::string escape() {
     const char c = peek(1);
     switch (c) {
-      case 'S': pos_ += 2; return fmt::format("[^{}]", kSpace);
+      case 'S': pos_ += 2; return fmt::format("[^{}]", kWhiteSpace);
       case 'W': pos_ += 2; return fmt::format("[^{}]", word());
       case 'D': pos_ += 2; return fmt::format("[^{}]", property("Nd"));
       case 'A':
@@ -151,7 +151,7 @@ class Translator {
   std::string class_escape(bool& negated) {
     const char c = peek(1);
     switch (c) {
-      case 's': pos_ += 2; return std::string(kSpace);
+      case 's': pos_ += 2; return std::string(kWhiteSpace);
       case 'S': pos_ += 2; return std::string(kNotSpace);
       case 'w': pos_ += 2; return word();
       case 'd': pos_ += 2; return property("Nd");

@@ -15,9 +15,6 @@ namespace mpiquant {
 
 namespace {
 
-struct CodeFree {
-  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
-};
 struct ContextFree {
   void operator()(pcre2_compile_context* context) const { pcre2_compile_context_free(context); }
 };
@@ -34,6 +31,9 @@ std::string pcre_message(int code) {
 }  // namespace
 
 struct Regex::State {
+  struct CodeFree {
+    void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+  };
   std::string pattern;
   std::unique_ptr<pcre2_code, CodeFree> code;
 };

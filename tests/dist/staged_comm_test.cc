@@ -57,7 +57,7 @@ class FakeDevice {
   std::vector<Bytes> memory_;
 };
 
-Bytes pattern(std::size_t count, int seed) {
+Bytes payload(std::size_t count, int seed) {
   Bytes out(count);
   for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<std::byte>(i * 7 + static_cast<std::size_t>(seed) * 31);
   return out;
@@ -94,19 +94,19 @@ TEST(StagedComm, ReducesDeviceMemory) {
 TEST(StagedComm, MovesDeviceMemory) {
   on_devices([](Communicator& comm, FakeDevice& device) {
     const int last = comm.size() - 1;
-    const auto data = device.put(comm.rank() == last ? pattern(100, 5) : Bytes(100));
+    const auto data = device.put(comm.rank() == last ? payload(100, 5) : Bytes(100));
     comm.broadcast(data, last);
-    EXPECT_EQ(device.get(data), pattern(100, 5));
+    EXPECT_EQ(device.get(data), payload(100, 5));
 
     std::vector<std::size_t> counts, to_all(static_cast<std::size_t>(comm.size()), 3);
     Bytes wanted, exchanged, given;
     for (int r = 0; r < comm.size(); ++r) {
       counts.push_back(static_cast<std::size_t>(r % 3));
-      for (const std::byte b : pattern(counts.back(), r)) wanted.push_back(b);
-      for (const std::byte b : pattern(3, 16 * comm.rank() + r)) given.push_back(b);
-      for (const std::byte b : pattern(3, 16 * r + comm.rank())) exchanged.push_back(b);
+      for (const std::byte b : payload(counts.back(), r)) wanted.push_back(b);
+      for (const std::byte b : payload(3, 16 * comm.rank() + r)) given.push_back(b);
+      for (const std::byte b : payload(3, 16 * r + comm.rank())) exchanged.push_back(b);
     }
-    const auto mine = device.put(pattern(counts[static_cast<std::size_t>(comm.rank())], comm.rank()));
+    const auto mine = device.put(payload(counts[static_cast<std::size_t>(comm.rank())], comm.rank()));
     const auto all = device.put(Bytes(wanted.size())), at_root = device.put(Bytes(wanted.size()));
     comm.all_gather_v(mine, counts, all);
     EXPECT_EQ(device.get(all), wanted);
@@ -118,9 +118,9 @@ TEST(StagedComm, MovesDeviceMemory) {
 
     const auto received = device.put(Bytes(9));
     Pending receiving = comm.start_recv(received, (comm.rank() + last) % comm.size(), 2);
-    comm.send(device.put(pattern(9, comm.rank())), (comm.rank() + 1) % comm.size(), 2);
+    comm.send(device.put(payload(9, comm.rank())), (comm.rank() + 1) % comm.size(), 2);
     receiving.wait();
-    EXPECT_EQ(device.get(received), pattern(9, (comm.rank() + last) % comm.size()));
+    EXPECT_EQ(device.get(received), payload(9, (comm.rank() + last) % comm.size()));
   });
 }
 

@@ -14,8 +14,6 @@ namespace {
 using namespace test;
 using testing::HasSubstr;
 
-const std::string kModel = source_path("tests/models/tiny-llama");
-
 void write(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
 
 // A safetensors file of zeros.
@@ -27,7 +25,7 @@ void write_tensors(const std::string& path, const std::vector<SafetensorsTensor>
 }
 
 TEST(Inspect, APlainRepository) {
-  const Inspection found = inspect(kModel);
+  const Inspection found = inspect(bundled_model());
   EXPECT_EQ(found.form, "safetensors");
   EXPECT_EQ(found.files.size(), 2U);
   EXPECT_EQ(found.weights, 5770496);

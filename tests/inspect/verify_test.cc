@@ -23,13 +23,12 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 namespace fs = std::filesystem;
 
-const std::string kModel = source_path("tests/models/tiny-llama");
 constexpr const char* kShard = "model-00002-of-00002.safetensors";
 
 class Verify : public testing::Test {
  protected:
   Verify() {
-    fs::copy(kModel, copy_, fs::copy_options::recursive);
+    fs::copy(bundled_model(), copy_, fs::copy_options::recursive);
     sum();
   }
   // Makes the sums anew, so that damage is found in the content.
@@ -118,11 +117,11 @@ TEST_F(Verify, EveryTensorThatDoesNotFitTheConfiguration) {
 }
 
 TEST_F(Verify, DistanceFromTheOriginal) {
-  EXPECT_EQ(run({copy_, kModel, 1}).worst()->relative_error, 0);
+  EXPECT_EQ(run({copy_, bundled_model(), 1}).worst()->relative_error, 0);
   const std::vector<std::byte> zeros(512);
   overwrite("model.norm.weight", 0, zeros);
   sum();
-  const Verification result = run({copy_, kModel, 1});
+  const Verification result = run({copy_, bundled_model(), 1});
   EXPECT_TRUE(result.compared);
   EXPECT_THAT(result.problems, IsEmpty());
   EXPECT_EQ(result.worst()->name, "model.norm.weight");

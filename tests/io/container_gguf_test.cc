@@ -17,7 +17,6 @@ namespace {
 using namespace test;
 
 const Container& gguf() { return find_container("gguf"); }
-const std::string kTiny = source_path("tests/models/tiny-llama");
 
 ModelSpec tiny_llama() {
   ModelSpec model =
@@ -28,7 +27,7 @@ ModelSpec tiny_llama() {
 
 RunFacts tiny_facts(const ModelSpec& model) {
   RunFacts facts = facts_of(model);
-  facts.model_dir = kTiny;
+  facts.model_dir = bundled_model();
   facts.model_name = "tiny-llama";
   return facts;
 }
@@ -123,7 +122,7 @@ TEST_P(GgufPeer, FloatFileIsTheConverters) {
   }
   for (const auto& [key, value] : ours) ADD_FAILURE() << "the peer has no " << key;
 
-  const SafetensorsSource source(kTiny);
+  const SafetensorsSource source(bundled_model());
   ASSERT_EQ(files[0].tensors.size(), peer["tensors"].size());
   for (const TensorPlan& plan : files[0].tensors) {
     ASSERT_TRUE(peer["tensors"].contains(plan.name)) << plan.name;
@@ -143,7 +142,7 @@ INSTANTIATE_TEST_SUITE_P(Types, GgufPeer, testing::Values(std::pair{"F32", "f32"
 // llama-quantize's bytes: embeddings and output by --embedding-type, --output-type; linears packed from codes.
 TEST(GgufContainer, RoundedToNearestAsLlamaQuantize) {
   const ModelSpec model = tiny_llama();
-  const SafetensorsSource source(kTiny);
+  const SafetensorsSource source(bundled_model());
   for (const auto& [kind, type, peer_name] : {std::tuple{CodecKind::kQ8_0, "q8_0", "Q8_0"}, {CodecKind::kQ4_0, "q4_0", "Q4_0"}}) {
     MQ_FIXTURE(path, std::string("peer-outputs/gguf/tiny-llama-") + peer_name + ".json");
     const Json peer = parse_json(read_text_file(path), "peer");
@@ -240,10 +239,6 @@ TEST(GgufContainer, SizeLabels) {
   EXPECT_EQ(size_label(8.03e9), "8.0B");
   EXPECT_EQ(size_label(70.6e9), "71B");
   EXPECT_EQ(size_label(260032), "260K");
-}
-
-std::string refusal(const OutputSpec& output, const ModelSpec& model) {
-  return error_of([&] { gguf().check(output, model); }).what();
 }
 
 TEST(GgufContainer, RefusesWhatReadersCannotHold) {

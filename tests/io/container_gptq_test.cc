@@ -46,14 +46,14 @@ std::vector<std::byte> packed(const OutputSpec& output, const ModelSpec& model, 
   return out;
 }
 
-struct Peer {
+struct Checkpoint {
   std::string folder;
   int bits;
   std::int64_t group;
   bool symmetric;
 };
 
-class GptqPeer : public testing::TestWithParam<Peer> {};
+class GptqPeer : public testing::TestWithParam<Checkpoint> {};
 
 // Unpacking a peer's linears and packing them again gives the peer's bytes.
 TEST_P(GptqPeer, SameBytes) {
@@ -96,9 +96,11 @@ TEST_P(GptqPeer, SameBytes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Peers, GptqPeer,
-                         testing::Values(Peer{"gptq-w4g128-sym", 4, 128, true}, Peer{"gptq-w4g128-sym-v2", 4, 128, true},
-                                         Peer{"gptq-w3g128-sym", 3, 128, true}, Peer{"gptq-w2g32-sym", 2, 32, true},
-                                         Peer{"gptq-w8g128-sym", 8, 128, true}, Peer{"gptq-w4g32-asym-desc_act", 4, 32, false}),
+                         testing::Values(Checkpoint{"gptq-w4g128-sym", 4, 128, true},
+                                         Checkpoint{"gptq-w4g128-sym-v2", 4, 128, true},
+                                         Checkpoint{"gptq-w3g128-sym", 3, 128, true}, Checkpoint{"gptq-w2g32-sym", 2, 32, true},
+                                         Checkpoint{"gptq-w8g128-sym", 8, 128, true},
+                                         Checkpoint{"gptq-w4g32-asym-desc_act", 4, 32, false}),
                          [](const auto& param) {
                            std::string name = param.param.folder;
                            std::ranges::replace(name, '-', '_');
@@ -129,28 +131,14 @@ TEST(GptqContainer, HeaderIsThePeers) {
   }
 }
 
-OutputSpec plain(const ModelSpec& model, int bits = 4, std::int64_t group = 32, bool symmetric = true) {
-  return make_output("gptq", model, {.kind = CodecKind::kInt, .bits = bits, .group_size = group, .symmetric = symmetric});
-}
-
-std::string refusal(const OutputSpec& output, const ModelSpec& model) {
-  try {
-    gptq().check(output, model);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kUsage);
-    return error.what();
-  }
-  return "";
-}
-
 TEST(GptqContainer, RefusesWhatReadersCannotHold) {
   const ModelSpec model = make_model({});
-  EXPECT_EQ(refusal(plain(model), model), "");
-  EXPECT_EQ(refusal(plain(model, 3, -1, false), model), "");
-  EXPECT_THAT(refusal(plain(model, 5), model), testing::HasSubstr("5 bits"));
-  EXPECT_THAT(refusal(plain(model, 4, 48), model), testing::HasSubstr("48"));
+  EXPECT_EQ(refusal(int_output("gptq", model), model), "");
+  EXPECT_EQ(refusal(int_output("gptq", model, 3, -1, false), model), "");
+  EXPECT_THAT(refusal(int_output("gptq", model, 5), model), testing::HasSubstr("5 bits"));
+  EXPECT_THAT(refusal(int_output("gptq", model, 4, 48), model), testing::HasSubstr("48"));
   const ModelSpec odd = make_model({.intermediate = 172});
-  EXPECT_THAT(refusal(plain(odd, 4, -1), odd), testing::HasSubstr("172"));
+  EXPECT_THAT(refusal(int_output("gptq", odd, 4, -1), odd), testing::HasSubstr("172"));
   const ModelSpec tied = make_model({.tied = true});
   OutputSpec head = make_output("gptq", tied, {.kind = CodecKind::kInt, .bits = 4, .group_size = 32}, true);
   EXPECT_THAT(refusal(head, tied), testing::HasSubstr("--untie"));
@@ -160,7 +148,7 @@ TEST(GptqContainer, RefusesWhatReadersCannotHold) {
 
 TEST(GptqConfig, PlainOutput) {
   const ModelSpec model = make_model({});
-  const Json config = gptq_config(plain(model), facts_of(model));
+  const Json config = gptq_config(int_output("gptq", model), facts_of(model));
   EXPECT_EQ(config["bits"], 4);
   EXPECT_EQ(config["group_size"], 32);
   EXPECT_EQ(config["desc_act"], false);
@@ -171,13 +159,13 @@ TEST(GptqConfig, PlainOutput) {
   EXPECT_EQ(config["meta"]["quantizer"][0], "mpiquant:1.2.3");
   EXPECT_FALSE(config.contains("dynamic"));
   EXPECT_FALSE(config.contains("modules_in_block_to_quantize"));
-  EXPECT_TRUE(gptq_notes(plain(model), model).empty());
-  EXPECT_EQ(gptq_config(plain(model, 4, 32, false), facts_of(model))["checkpoint_format"], "gptq_v2");
+  EXPECT_TRUE(gptq_notes(int_output("gptq", model), model).empty());
+  EXPECT_EQ(gptq_config(int_output("gptq", model, 4, 32, false), facts_of(model))["checkpoint_format"], "gptq_v2");
 }
 
 TEST(GptqConfig, SuffixDenseEverywhere) {
   const ModelSpec model = make_model({});
-  OutputSpec output = plain(model);
+  OutputSpec output = int_output("gptq", model);
   std::erase_if(output.linears, [](const LinearChoice& c) { return c.linear.role == Role::kDown; });
   const Json config = gptq_config(output, facts_of(model));
   EXPECT_EQ(
@@ -189,7 +177,7 @@ TEST(GptqConfig, SuffixDenseEverywhere) {
 
 TEST(GptqConfig, MixedBitsAreDynamicAndNoted) {
   const ModelSpec model = make_model({});
-  OutputSpec output = plain(model);
+  OutputSpec output = int_output("gptq", model);
   for (LinearChoice& choice : output.linears)
     if (choice.linear.module == "model.layers.1.self_attn.v_proj") choice.codec.bits = 8;
   const Json config = gptq_config(output, facts_of(model));

@@ -88,6 +88,22 @@ inline OutputSpec make_output(const std::string& container, const ModelSpec& mod
   return output;
 }
 
+inline OutputSpec int_output(const std::string& container, const ModelSpec& model, int bits = 4, std::int64_t group = 32,
+                             bool symmetric = true) {
+  return make_output(container, model, {.kind = CodecKind::kInt, .bits = bits, .group_size = group, .symmetric = symmetric});
+}
+
+// What the output's container says against it; "" when it takes it.
+inline std::string refusal(const OutputSpec& output, const ModelSpec& model) {
+  try {
+    find_container(output.container).check(output, model);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    return error.what();
+  }
+  return "";
+}
+
 inline RunFacts facts_of(const ModelSpec& model) {
   RunFacts facts;
   facts.model = &model;

@@ -35,6 +35,8 @@ class TemporaryFolder {
 
 inline std::string source_path(const std::string& name) { return std::string(MPIQUANT_SOURCE_DIR) + "/" + name; }
 
+inline std::string bundled_model() { return source_path("tests/models/tiny-llama"); }
+
 // A third-party fixture outside the project, or "" (after a line on stderr) when it is absent.
 inline std::string fixture_path(const std::string& name) {
   const char* root = std::getenv("MPIQUANT_FIXTURES");

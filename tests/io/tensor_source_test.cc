@@ -177,7 +177,7 @@ TEST(SafetensorsSource, ManyThreadsReadAtOnce) {
 }
 
 TEST(SafetensorsSource, TheBundledModel) {
-  const SafetensorsSource source(source_path("tests/models/tiny-llama"));
+  const SafetensorsSource source(bundled_model());
   EXPECT_EQ(source.files().size(), 2U);
   const TensorEntry& head = source.at("lm_head.weight");
   ASSERT_EQ(head.shape.size(), 2U);

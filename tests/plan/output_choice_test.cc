@@ -8,7 +8,7 @@
 
 #include "src/base/error.h"
 #include "src/plan/recipe_yaml.h"
-#include "tests/plan/sample_model.h"
+#include "tests/plan/resolved.h"
 
 namespace mpiquant {
 namespace {
@@ -45,11 +45,6 @@ std::vector<std::string> labels(const std::vector<OutputChoice>& outputs) {
   std::vector<std::string> out;
   for (const OutputChoice& output : outputs) out.push_back(output.label());
   return out;
-}
-
-std::vector<OutputSpec> resolve(const Recipe& recipe, const ModelSpec& model = sample_model()) {
-  std::vector<std::string> notes;
-  return resolve_outputs(recipe, model, sample_dtypes(model), notes);
 }
 
 const CodecSpec& codec_of(const OutputSpec& output, const std::string& module) {

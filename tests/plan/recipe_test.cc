@@ -2,20 +2,12 @@
 #include <gtest/gtest.h>
 
 #include "src/base/error.h"
-#include "src/plan/output_choice.h"
-#include "tests/plan/sample_model.h"
+#include "tests/plan/resolved.h"
 
 namespace mpiquant {
 namespace {
 
 using testing::HasSubstr;
-
-std::vector<OutputSpec> resolve(const Recipe& recipe, const ModelSpec& model, std::vector<std::string>* notes = nullptr) {
-  std::vector<std::string> said;
-  auto outputs = resolve_outputs(recipe, model, sample_dtypes(model), said);
-  if (notes != nullptr) *notes = said;
-  return outputs;
-}
 
 std::string usage_error(const Recipe& recipe, const ModelSpec& model) {
   try {

@@ -34,7 +34,7 @@ std::string refusal_of(const std::string& text) {
   ADD_FAILURE() << "accepted:\n" << text;
   return "";
 }
-std::string refusal(const std::string& body) { return refusal_of("version: 1\n" + body); }
+std::string refusal_below(const std::string& body) { return refusal_of("version: 1\n" + body); }
 
 // `key: value` of a field, in its section.
 std::string line_of(const RecipeField& field, const std::string& value) {
@@ -167,7 +167,7 @@ TEST(RecipeYaml, WrongValuesOfEveryFieldAreRefusedWithTheirPlace) {
         dot == std::string::npos ? find_recipe_field("", path) : find_recipe_field(path.substr(0, dot), path.substr(dot + 1));
     ASSERT_NE(field, nullptr) << path;
     covered.insert(path);
-    const std::string message = refusal(line_of(*field, wrong.value));
+    const std::string message = refusal_below(line_of(*field, wrong.value));
     EXPECT_THAT(message, HasSubstr(wrong.says)) << path << ": " << wrong.value;
     EXPECT_THAT(message, StartsWith(dot == std::string::npos ? "r.yaml:2:" : "r.yaml:3:")) << path << ": " << wrong.value;
   }
@@ -176,34 +176,34 @@ TEST(RecipeYaml, WrongValuesOfEveryFieldAreRefusedWithTheirPlace) {
 }
 
 TEST(RecipeYaml, UnknownKeysGetTheNearestName) {
-  EXPECT_THAT(refusal("grup_size: 64\n"), StartsWith("r.yaml:2:1: unknown key \"grup_size\" did you mean \"group_size\"?"));
-  EXPECT_THAT(refusal("group-size: 64\n"), HasSubstr("did you mean \"group_size\"?"));
-  EXPECT_THAT(refusal("bits: 4\ncalibraton: {}\n"),
+  EXPECT_THAT(refusal_below("grup_size: 64\n"), StartsWith("r.yaml:2:1: unknown key \"grup_size\" did you mean \"group_size\"?"));
+  EXPECT_THAT(refusal_below("group-size: 64\n"), HasSubstr("did you mean \"group_size\"?"));
+  EXPECT_THAT(refusal_below("bits: 4\ncalibraton: {}\n"),
               StartsWith("r.yaml:3:1: unknown key \"calibraton\" did you mean \"calibration\"?"));
-  EXPECT_THAT(refusal("gates:\n  max_fallback: 0\n"), StartsWith("r.yaml:3:3: unknown key \"gates.max_fallback\""));
-  EXPECT_THAT(refusal("verison: 1\n"), HasSubstr("did you mean \"version\"?"));
-  EXPECT_THAT(refusal("colour: red\n"), HasSubstr("known: version"));  // nothing is near
+  EXPECT_THAT(refusal_below("gates:\n  max_fallback: 0\n"), StartsWith("r.yaml:3:3: unknown key \"gates.max_fallback\""));
+  EXPECT_THAT(refusal_below("verison: 1\n"), HasSubstr("did you mean \"version\"?"));
+  EXPECT_THAT(refusal_below("colour: red\n"), HasSubstr("known: version"));  // nothing is near
 }
 
 TEST(RecipeYaml, KeysInTheWrongPlaceAreTold) {
-  EXPECT_THAT(refusal("seqlen: 512\n"), HasSubstr("its place is \"calibration.seqlen\""));
-  EXPECT_THAT(refusal("calibration:\n  bits: 4\n"), HasSubstr("its place is \"bits\""));
-  EXPECT_THAT(refusal("calibration: 4\n"), HasSubstr("mapping"));
-  EXPECT_THAT(refusal("gates: []\n"), HasSubstr("mapping"));
+  EXPECT_THAT(refusal_below("seqlen: 512\n"), HasSubstr("its place is \"calibration.seqlen\""));
+  EXPECT_THAT(refusal_below("calibration:\n  bits: 4\n"), HasSubstr("its place is \"bits\""));
+  EXPECT_THAT(refusal_below("calibration: 4\n"), HasSubstr("mapping"));
+  EXPECT_THAT(refusal_below("gates: []\n"), HasSubstr("mapping"));
 }
 
 TEST(RecipeYaml, KeysGivenTwiceAreRefused) {
-  EXPECT_THAT(refusal("bits: 4\nbits: 4\n"), StartsWith("r.yaml:3:1: the key \"bits\" is given twice (first in line 2)"));
-  EXPECT_THAT(refusal("calibration:\n  seed: 1\n  seed: 1\n"),
+  EXPECT_THAT(refusal_below("bits: 4\nbits: 4\n"), StartsWith("r.yaml:3:1: the key \"bits\" is given twice (first in line 2)"));
+  EXPECT_THAT(refusal_below("calibration:\n  seed: 1\n  seed: 1\n"),
               StartsWith("r.yaml:4:3: the key \"calibration.seed\" is given twice"));
-  EXPECT_THAT(refusal("calibration: {}\ncalibration: {}\n"), HasSubstr("twice"));
-  EXPECT_THAT(refusal("version: 1\n"), HasSubstr("twice"));
-  EXPECT_THAT(refusal("rules:\n  - {pattern: a, bits: 4, bits: 8}\n"), HasSubstr("twice"));
+  EXPECT_THAT(refusal_below("calibration: {}\ncalibration: {}\n"), HasSubstr("twice"));
+  EXPECT_THAT(refusal_below("version: 1\n"), HasSubstr("twice"));
+  EXPECT_THAT(refusal_below("rules:\n  - {pattern: a, bits: 4, bits: 8}\n"), HasSubstr("twice"));
 }
 
 TEST(RecipeYaml, GatesThatNeedAnEvaluationAreRefusedByName) {
   for (const char* gate : {"max_perplexity_rise", "max_kl"}) {
-    const std::string message = refusal(fmt::format("gates:\n  {}: 0.1\n", gate));
+    const std::string message = refusal_below(fmt::format("gates:\n  {}: 0.1\n", gate));
     EXPECT_THAT(message, StartsWith(fmt::format("r.yaml:3:3: gates.{} cannot be checked by quantize", gate)));
     EXPECT_THAT(message, HasSubstr("mpiquant evaluate"));
   }
@@ -237,10 +237,10 @@ TEST(RecipeYaml, OnlyOneMappingIsARecipe) {
 TEST(RecipeYaml, Transforms) {
   parse("transforms: []\n");
   EXPECT_EQ(parse("transforms: [rotate]\n").recipe.transforms, std::vector<std::string>{"rotate"});
-  EXPECT_THAT(refusal("transforms: [rotat]\n"), StartsWith("r.yaml:2:13: transforms = \"rotat\" is unknown"));
+  EXPECT_THAT(refusal_below("transforms: [rotat]\n"), StartsWith("r.yaml:2:13: transforms = \"rotat\" is unknown"));
   EXPECT_TRUE(parse("transforms: [none]\n").recipe.transforms.empty());
-  EXPECT_THAT(refusal("transforms: [rotate, none]\n"), HasSubstr("contradict"));
-  EXPECT_THAT(refusal("transforms: [rotate, rotate]\n"), HasSubstr("given twice"));
+  EXPECT_THAT(refusal_below("transforms: [rotate, none]\n"), HasSubstr("contradict"));
+  EXPECT_THAT(refusal_below("transforms: [rotate, rotate]\n"), HasSubstr("given twice"));
 }
 
 TEST(RecipeYaml, RulesAreThoseOfTheCommandLine) {
@@ -273,8 +273,8 @@ TEST(RecipeYaml, WrongRulesAreRefused) {
       {"rules:\n  - {pattern: \"*\", group-size: 64}\n", "did you mean \"group_size\""},
       {"rules:\n  - {pattern: [a], bits: 4}\n", "one value"},
   };
-  for (const auto& [body, says] : cases) EXPECT_THAT(refusal(body), HasSubstr(says)) << body;
-  EXPECT_THAT(refusal("rules:\n  - {pattern: \"*\", bits: 5}\n"), StartsWith("r.yaml:3:"));
+  for (const auto& [body, says] : cases) EXPECT_THAT(refusal_below(body), HasSubstr(says)) << body;
+  EXPECT_THAT(refusal_below("rules:\n  - {pattern: \"*\", bits: 5}\n"), StartsWith("r.yaml:3:"));
 }
 
 TEST(RecipeYaml, OutputsAreNamesOrMappings) {

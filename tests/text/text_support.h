@@ -8,8 +8,6 @@
 
 namespace mpiquant {
 
-inline std::string bundled_model() { return source_path("tests/models/tiny-llama"); }
-
 // A tokenizer.json of five pieces and two merges.
 inline Json byte_tokenizer() {
   Json file = {
