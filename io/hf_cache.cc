@@ -50,13 +50,27 @@ std::string find_commit(const fs::path& repository, const std::string& revision)
   return there ? commit : "";
 }
 
+std::string hf_home() {
+  if (const std::string home = environment("HF_HOME"); !home.empty()) return home;
+  if (const std::string cache = environment("XDG_CACHE_HOME"); !cache.empty()) return cache + "/huggingface";
+  return environment("HOME") + "/.cache/huggingface";
+}
+
 }  // namespace
 
 std::string hf_hub_cache() {
   if (const std::string hub = environment("HF_HUB_CACHE"); !hub.empty()) return hub;
-  if (const std::string home = environment("HF_HOME"); !home.empty()) return home + "/hub";
-  if (const std::string cache = environment("XDG_CACHE_HOME"); !cache.empty()) return cache + "/huggingface/hub";
-  return environment("HOME") + "/.cache/huggingface/hub";
+  return hf_home() + "/hub";
+}
+
+std::string hf_token_file() {
+  if (const std::string path = environment("HF_TOKEN_PATH"); !path.empty()) return path;
+  return hf_home() + "/token";
+}
+
+bool is_hub_id(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  return slash != std::string::npos && is_name(text.substr(0, slash), "") && is_name(text.substr(slash + 1), "");
 }
 
 ModelLocation resolve_model(const std::string& argument, const std::string& cache) {
@@ -69,8 +83,7 @@ ModelLocation resolve_model(const std::string& argument, const std::string& cach
   const std::size_t at = argument.find('@');
   const std::string id = argument.substr(0, at);
   const std::string revision = at == std::string::npos ? "main" : argument.substr(at + 1);
-  const bool is_id =
-      slash < at && is_name(id.substr(0, slash), "") && is_name(id.substr(slash + 1), "") && is_name(revision, "/");
+  const bool is_id = is_hub_id(id) && is_name(revision, "/");
   check(is_id, ExitCode::kInput, "{} does not exist (and is no Hub id of the form org/name or org/name@revision) check the path",
         argument);
   const fs::path repository = fs::path(cache) / ("models--" + id.substr(0, slash) + "--" + id.substr(slash + 1));

@@ -19,4 +19,11 @@ std::string hf_hub_cache();
 // <cache>/models--org--name/refs/<revision> holds the commit, snapshots/<commit>/ the files.
 ModelLocation resolve_model(const std::string& argument, const std::string& cache = hf_hub_cache());
 
+// Is it of the form org/name?
+bool is_hub_id(const std::string& text);
+
+// Where `hf auth login` leaves the token: $HF_TOKEN_PATH, $HF_HOME/token, $XDG_CACHE_HOME/huggingface/token or
+// ~/.cache/huggingface/token.
+std::string hf_token_file();
+
 }  // namespace mpiquant

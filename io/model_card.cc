@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/file.h"
+#include "io/hf_cache.h"
 
 namespace mpiquant {
 namespace {
@@ -31,11 +32,6 @@ std::vector<std::string> inherited_lines(const std::string& model_dir) {
     if (wanted) lines.push_back(line);
   }
   return lines;
-}
-
-// A Hub id has one slash and no other path syntax.
-bool is_hub_id(const std::string& name) {
-  return std::ranges::count(name, '/') == 1 && name.front() != '/' && name.back() != '/' && name.front() != '.';
 }
 
 std::string describe_codecs(const OutputSpec& output) {

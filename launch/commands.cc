@@ -16,6 +16,7 @@ constexpr auto kCommands = std::to_array<Command>({
     {"verify", "check an output: sums, headers, shapes, every tensor decodes; --against the original", &run_verify, &verify_page},
     {"report", "print a run's report.json as tables, write it as a page with plots", &run_report, &report_page},
     {"fleet", "quantize and evaluate families of models, one job each, and keep a table", &run_fleet, &fleet_page},
+    {"publish", "verify the outputs of a run, and upload them to the Hugging Face Hub", &run_publish, &publish_page},
     {"list", "what there is: methods, codecs, formats, architectures, recipes", &run_list, &list_page},
     {"completion", "print a script that completes commands and options in bash, zsh or fish", &run_completion, &completion_page},
     {"man", "print the manual page", &run_man, &man_page},

@@ -21,15 +21,6 @@ bool holds_weights(const fs::path& file) {
   return kind == ".safetensors" || kind == ".gguf" || kind == ".bin";
 }
 
-// Folders below a job's output that are outputs themselves, and the names of their results.
-std::vector<std::pair<std::string, std::string>> output_folders(const std::string& output) {
-  if (path_kind(output + "/" + kManifestName) == PathKind::kFile) return {{output, "output"}};
-  std::vector<std::pair<std::string, std::string>> out;
-  for (const std::string& name : list_directory(output))
-    if (path_kind(output + "/" + name + "/" + kManifestName) == PathKind::kFile) out.emplace_back(output + "/" + name, name);
-  return out;
-}
-
 std::int64_t parameters(const std::string& model) {
   std::int64_t count = 0;
   const SafetensorsSource source(resolve_model(model).directory);
@@ -43,6 +34,14 @@ std::optional<double> number(const Json& json, const char* key) {
 }
 
 }  // namespace
+
+std::vector<std::pair<std::string, std::string>> output_folders(const std::string& output) {
+  if (path_kind(output + "/" + kManifestName) == PathKind::kFile) return {{output, "output"}};
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const std::string& name : list_directory(output))
+    if (path_kind(output + "/" + name + "/" + kManifestName) == PathKind::kFile) out.emplace_back(output + "/" + name, name);
+  return out;
+}
 
 std::optional<StepEnd> step_end(const Attempt& attempt, const std::string& step) {
   const std::string path = attempt.folder + "/" + step + ".exit";

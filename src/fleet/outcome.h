@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/fleet/backend.h"
@@ -19,6 +20,10 @@ std::optional<StepEnd> step_end(const Attempt& attempt, const std::string& step)
 
 // Says that a step ended well, in the place of its script.
 void settle_step(const Attempt& attempt, const std::string& step);
+
+// What a run has written, each with the name of its evaluation's file: the folder itself ("output"), or those of the formats in
+// it.
+std::vector<std::pair<std::string, std::string>> output_folders(const std::string& output);
 
 // Tells outputs in a folder apart: a hash of their SHA256SUMS; empty when there is none. Outputs appear whole, so one that is
 // there is finished.

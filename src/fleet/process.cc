@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -43,8 +45,11 @@ std::array<int, 2> make_pipe() {
   return ends;
 }
 
-// Starts a command with the given standard descriptors in a process group of its own, with no signal blocked.
-pid_t spawn(const std::vector<std::string>& command, const std::vector<std::string>& environment, int in, int out, int errors) {
+enum class Group : std::uint8_t { kOwn, kOfThisProcess };
+
+// Starts a command with the given standard descriptors in a process group, with no signal blocked.
+pid_t spawn(const std::vector<std::string>& command, const std::vector<std::string>& environment, int in, int out, int errors,
+            Group group = Group::kOwn) {
   const auto pointers = [](const std::vector<std::string>& words) {
     std::vector<char*> list;
     for (const std::string& word : words) list.push_back(const_cast<char*>(word.c_str()));
@@ -67,13 +72,28 @@ pid_t spawn(const std::vector<std::string>& command, const std::vector<std::stri
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setsigdefault(&attributes, &all);
   posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+  constexpr int kSignals = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
+  posix_spawnattr_setflags(&attributes, static_cast<short>(group == Group::kOwn ? kSignals | POSIX_SPAWN_SETPGROUP : kSignals));
   pid_t child = -1;
   const int error = ::posix_spawnp(&child, arguments[0], &actions, &attributes, arguments.data(), variables.data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   check(error == 0, ExitCode::kEnvironment, "{} cannot be started: {}", command[0], std::strerror(error));
   return child;
+}
+
+Descriptor open_nothing() {
+  const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  check(nothing >= 0, ExitCode::kEnvironment, "/dev/null cannot be opened: {}", std::strerror(errno));
+  return Descriptor(nothing);
+}
+
+// The exit status, or 128 + signal.
+int wait_for(pid_t child, const std::string& name) {
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0)
+    check(errno == EINTR, ExitCode::kEnvironment, "waiting for {} failed: {}", name, std::strerror(errno));
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 bool looks_secret(std::string_view name) {
@@ -91,6 +111,15 @@ std::vector<std::string> job_environment(const std::map<std::string, std::string
     if (!looks_secret(name) && more.count(std::string(name)) == 0) out.emplace_back(text);
   }
   for (const auto& [name, value] : more) out.push_back(name + "=" + value);
+  return out;
+}
+
+std::vector<std::string> environment_without(const std::vector<std::string_view>& names) {
+  std::vector<std::string> out;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    if (std::ranges::find(names, text.substr(0, text.find('='))) == names.end()) out.emplace_back(text);
+  }
   return out;
 }
 
@@ -126,8 +155,7 @@ void HeldProcess::go() {
 }
 
 CommandResult run_command(const std::vector<std::string>& command, const std::vector<std::string>& environment) {
-  const Descriptor nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  check(nothing.get() >= 0, ExitCode::kEnvironment, "/dev/null cannot be opened: {}", std::strerror(errno));
+  const Descriptor nothing = open_nothing();
   const auto out = make_pipe();
   const Descriptor out_reader(out[0]);
   Descriptor out_writer(out[1]);
@@ -152,11 +180,21 @@ CommandResult run_command(const std::vector<std::string>& command, const std::ve
       if (count == 0 || (count < 0 && errno != EINTR)) open[i].fd = -1;
     }
   }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0)
-    check(errno == EINTR, ExitCode::kEnvironment, "waiting for {} failed: {}", command[0], std::strerror(errno));
-  result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  result.code = wait_for(child, command[0]);
   return result;
+}
+
+int run_shown(const std::vector<std::string>& command, const std::vector<std::string>& environment) {
+  const Descriptor nothing = open_nothing();
+  return wait_for(spawn(command, environment, nothing.get(), STDERR_FILENO, STDERR_FILENO, Group::kOfThisProcess), command[0]);
+}
+
+bool is_in_path(const std::string& program) {
+  const char* path = std::getenv("PATH");
+  std::istringstream folders(path == nullptr ? "" : path);
+  for (std::string folder; std::getline(folders, folder, ':');)
+    if (::access((folder + "/" + program).c_str(), X_OK) == 0) return true;
+  return false;
 }
 
 }  // namespace mpiquant

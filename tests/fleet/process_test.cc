@@ -29,6 +29,19 @@ TEST(FleetProcess, TellsCodesSignalsAndErrors) {
   EXPECT_THROW(run_command({"/no/such/program"}, job_environment({})), Error);
 }
 
+TEST(FleetProcess, WhatIsShownGoesToStandardErrorAndTheCodeComesBack) {
+  ::setenv("NAMED", "gone", 1);
+  ::setenv("KEPT", "kept", 1);
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(run_shown({"sh", "-c", "echo out; echo \"[$NAMED][$KEPT]\" >&2; exit 3"}, environment_without({"NAMED"})), 3);
+  EXPECT_EQ(run_shown({"sh", "-c", "kill -KILL $$"}, job_environment({})), 137);
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "out\n[][kept]\n");
+  EXPECT_TRUE(is_in_path("sh"));
+  EXPECT_FALSE(is_in_path("no-such-program-anywhere"));
+}
+
 TEST(FleetProcess, SecretsStayBehind) {
   ::setenv("HF_TOKEN", "hf_secret", 1);
   ::setenv("SOME_API_KEY", "secret", 1);
