@@ -35,6 +35,10 @@ options::options_description run_options() {
        "node-local folder where state is written first; it is copied to the work folder in the background")  //
       ("hang-timeout", options::value<double>()->default_value(600, "600")->value_name("SECONDS"),
        "seconds without a sign of life of a rank after which the job ends with code 6");
+  add_switch(
+      group, "allow-mixed",
+      "accept ranks, and an interrupted run, with other processors or libraries, whose products differ in the last bits: the "
+      "output then depends on which rank does what");
   add_switch(group, "keep-hessians", "keep the Hessians in the work folder, to make other outputs from them later");
   group.add_options()  //
       ("hessians", folder_value(),
@@ -50,6 +54,7 @@ void apply_run_options(const options::variables_map& values, Communicator& world
   check(std::isfinite(request.commit.overhead) && request.commit.overhead >= 0, ExitCode::kUsage,
         "--checkpoint-overhead {} (it is a part of the run's time) give a number from 0 on", request.commit.overhead);
   if (values.count("checkpoint-dir") != 0) request.commit.local_dir = values["checkpoint-dir"].as<std::string>();
+  request.allow_mixed = switch_value(values, "allow-mixed", false);
   request.keep_hessians = switch_value(values, "keep-hessians", false);
   if (values.count("hessians") != 0) request.hessians = values["hessians"].as<std::string>();
   if (values.count("hessian-sums") != 0) {

@@ -14,6 +14,12 @@ part() { printf '\n== %s (%d s)\n' "$1" "$SECONDS"; }
 
 part "packages"
 scripts/dependencies.sh --tests
+if [ $conformance = yes ]; then  # mostly downloads: beside the build
+  readers=$(mktemp)
+  trap 'rm -f "$readers"' EXIT
+  scripts/venv.sh conformance >"$readers" 2>&1 &
+  environment=$!
+fi
 part "build"
 cmake --preset cpu
 cmake --build --preset cpu
@@ -28,7 +34,7 @@ ctest --preset cpu -j "$(nproc)" || {
 }
 if [ $conformance = yes ]; then
   part "reader environment"
-  scripts/venv.sh conformance
+  wait "$environment" || { cat "$readers"; exit 1; }
   part "conformance tests"
   # What the readers cache (compiled extensions, configurations) stays in the clone.
   mkdir -p .venv/cache

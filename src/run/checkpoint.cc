@@ -107,8 +107,10 @@ void Checkpoint::begin(const Identity& identity) const {
   fs::create_directories(folder_, error);
   check(!error, ExitCode::kEnvironment, "cannot create {} ({}) choose a --work-dir this user may write to", folder_,
         error.message());
-  replace_text_file(path(kRun), Json(identity).dump(1) + "\n");
+  rename(identity);
 }
+
+void Checkpoint::rename(const Identity& identity) const { replace_text_file(path(kRun), Json(identity).dump(1) + "\n"); }
 
 // run.json first: what is left of a removal that is interrupted is no checkpoint.
 void Checkpoint::remove() const {

@@ -37,6 +37,8 @@ class Checkpoint {
   bool has_layers() const;
   // Begins anew: removes what is there.
   void begin(const Identity& identity) const;
+  // Gives what is there another identity.
+  void rename(const Identity& identity) const;
   void remove() const;
 
   // codes: module → file in the folder. sums: states of RunningSums, over layers that are committed.

@@ -16,6 +16,7 @@
 #include "src/run/correction.h"
 #include "src/run/gates.h"
 #include "src/run/identity.h"
+#include "src/run/kernel_sets.h"
 #include "src/run/model_input.h"
 #include "src/run/node_memory.h"
 #include "src/run/publish_run.h"
@@ -31,13 +32,13 @@ namespace fs = std::filesystem;
 // What mpiquant.json says of a run with this recipe, which is that of one output: nothing that depends on other outputs (but the
 // one whose weights are propagated), time, host or ranks.
 Json recipe_record(const QuantizeRequest& request, const Recipe& recipe, const ModelInput& model, const std::string& model_hash,
-                   const Backend& backend, const std::vector<OutputSpec>& outputs) {
+                   const std::string& kernels, const std::vector<OutputSpec>& outputs) {
   Json record = identity_json(recipe);
   const auto propagated = propagated_output(request.recipe, outputs);
   record["propagate"] = propagated ? outputs[*propagated].label : "original";
   record["calibration"] = request.calibration.record;
   record["model"] = {{"name", model.name}, {"content", model_hash}};
-  record["compute"] = backend.identity();
+  record["compute"] = kernels;
   return record;
 }
 
@@ -62,6 +63,7 @@ struct Prepared {
   std::vector<std::string> notes;
   std::optional<Plan> plan;
   std::vector<RunFacts> facts;         // by output
+  std::string kernels;                 // kernel sets of the ranks
   std::vector<TensorRecord> records;   // of all ranks, when the layers are done
   std::vector<std::string> fallbacks;  // likewise
 };
@@ -136,7 +138,7 @@ Identity run_identity(const QuantizeRequest& request, const ModelInput& model, c
                     {"model's config.json", hash_file_xxh3(model.directory + "/config.json")},
                     {"calibration", xxh3_hex(request.calibration.record.dump())},
                     {"calibration tokens", tokens.hex()},
-                    {"kernel set", kernels},
+                    {kKernelSet, kernels},
                     {"format", to_text(recipe.outputs)},
                     {"dense_dtype", recipe.dense_dtype_given ? std::string(info(recipe.dense_dtype).torch_name) : "the model's"},
                     {"embedding_type", recipe.embedding_type},
@@ -155,7 +157,7 @@ Identity run_identity(const QuantizeRequest& request, const ModelInput& model, c
 Identity hessian_inputs(const ModelInput& model, const std::string& model_hash, const Backend& backend) {
   return {{"model", model_hash},
           {"model's config.json", hash_file_xxh3(model.directory + "/config.json")},
-          {"kernel set", backend.identity()}};
+          {kKernelSet, backend.identity()}};
 }
 
 // The choices that made the weights whose activations Hessians come from; nothing for original weights.
@@ -191,6 +193,8 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
     check(needed || (!request.keep_hessians && request.hessians.empty()), ExitCode::kUsage,
           "method {} uses no Hessians (there are none to keep or to take) leave --keep-hessians and --hessians away",
           request.recipe.method);
+    check(!request.allow_mixed || (!request.keep_hessians && request.hessians.empty()), ExitCode::kUsage,
+          "--allow-mixed with kept Hessians (what they serve must have the kernel set that made them) leave one of the two away");
     if (!request.hessians.empty()) {
       use.from.emplace(request.hessians);
       const HessianStore::Index index = use.from->index();
@@ -234,9 +238,9 @@ Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& mod
     run.plan = make_plan({model.spec, request.recipe, run.outputs, run.facts, lengths, {job.world.size(), request.threads}});
   });
   require_same(job.world, {{"program version", std::string(version())},
-                           {"kernel set", job.backend.identity()},
                            {"plan", xxh3_hex(to_json(*run.plan).dump())},
                            {"calibration", xxh3_hex(request.calibration.record.dump())}});
+  run.kernels = kernel_sets(job.world, job.backend.identity(), request.allow_mixed);
   check_memory(job, *run.plan);
   return run;
 }
@@ -262,15 +266,16 @@ void finish_outputs(Job& job, const QuantizeRequest& request, const ModelInput& 
 
 void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& model, Prepared& run, const std::string& model_hash,
                 RunState& state, RankReport& report) {
-  for (std::size_t o = 0; o < run.outputs.size(); ++o)
-    run.facts[o].recipe =
-        recipe_record(request, recipe_of(request.recipe, request.recipe.outputs[o]), model, model_hash, job.backend, run.outputs);
-  const Identity identity = run_identity(request, model, model_hash, job.backend.identity(), run.outputs);
+  Identity identity = run_identity(request, model, model_hash, run.kernels, run.outputs);
   std::string partial;
   collectively(job.world, [&] {
     if (job.world.rank() == 0) partial = state.open(identity);
   });
   partial = broadcast_string(job.world, partial, 0);
+  const std::string kernels = broadcast_string(job.world, identity.at(kKernelSet), 0);
+  for (std::size_t o = 0; o < run.outputs.size(); ++o)
+    run.facts[o].recipe =
+        recipe_record(request, recipe_of(request.recipe, request.recipe.outputs[o]), model, model_hash, kernels, run.outputs);
   std::vector<fs::path> folders;
   for (const fs::path& folder : output_folders(run.outputs)) folders.push_back(fs::path(partial) / folder);
   OutputFiles files(*run.plan, run.outputs, model.spec, folders, job.world.rank());

@@ -36,6 +36,7 @@ struct QuantizeRequest {
   std::string hessians;        // folder of kept Hessians that take the place of calibration; may be empty
   HessianSums sums = HessianSums::kInt64;
   bool force = false;
+  bool allow_mixed = false;  // ranks and restarts with other kernel sets
   Restart restart = Restart::kAuto;
   Recipe recipe;
   Calibration calibration;  // the same on all ranks; empty for methods without

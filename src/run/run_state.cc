@@ -4,6 +4,7 @@
 #include "src/base/error.h"
 #include "src/base/hash.h"
 #include "src/base/log.h"
+#include "src/run/kernel_sets.h"
 
 namespace mpiquant {
 
@@ -46,7 +47,7 @@ void RunState::give_back() {
   remove_if_empty(own_place_);
 }
 
-std::string RunState::open(const Identity& identity) {
+std::string RunState::open(Identity& identity) {
   create_folder(request_.work_dir);
   lease_.emplace(request_.work_dir, request_.force, kPatience);
   if (own_place_ != whole_path(request_.work_dir)) {
@@ -58,11 +59,15 @@ std::string RunState::open(const Identity& identity) {
   check(left || request_.restart != Restart::kRequire, ExitCode::kUsage,
         "there is nothing to go on with in {} (--restart require asks for it) use --restart auto", checkpoint_.folder());
   if (left) {
-    const auto field = difference(*left, identity);
+    Identity before = *left;
+    if (request_.allow_mixed && before.contains(kKernelSet))
+      before[kKernelSet] = identity[kKernelSet] = united_kernel_sets(before[kKernelSet], identity.at(kKernelSet));
+    const auto field = difference(before, identity);
     check(!field, ExitCode::kUsage,
           "{} differs from that of the run which was interrupted (its work in {} cannot be used) give the same again, or "
           "--restart never to discard it",
           *field, checkpoint_.folder());
+    if (before != *left) checkpoint_.rename(identity);
   }
   resumes_ = left.has_value();
   staged_.emplace(resumes_ ? StagedDirectory::resume(request_.output, request_.force, id_)

@@ -26,7 +26,8 @@ class RunState {
   const Checkpoint& checkpoint() const { return checkpoint_; }
   // Takes the leases and returns the path of the partial folder, with what an interrupted run of the same identity has left in
   // it. Throws (usage error) when the state is another run's, naming the field that differs, or when --restart forbids.
-  std::string open(const Identity& identity);
+  // With --allow-mixed the kernel sets of that run are added to this one's.
+  std::string open(Identity& identity);
   // Makes the output files unless they are there from the run that is resumed, and returns what is committed.
   Checkpoint::State prepare(const OutputFiles& files, const std::vector<std::filesystem::path>& folders,
                             const Identity& identity);
