@@ -80,11 +80,25 @@ Json compressed_tensors_config(const OutputSpec& output, const RunFacts& facts) 
   return config;
 }
 
+bool is_asymmetric(const OutputSpec& output) {
+  return std::ranges::any_of(output.linears, [](const LinearChoice& c) { return !c.codec.symmetric; });
+}
+
+bool is_mixed(const OutputSpec& output) {
+  return std::ranges::any_of(output.linears, [&](const LinearChoice& c) { return c.codec != output.linears.front().codec; });
+}
+
 std::vector<std::string> compressed_tensors_notes(const OutputSpec& output, const ModelSpec& model) {
   std::vector<std::string> notes;
-  if (std::ranges::any_of(output.linears, [](const LinearChoice& c) { return !c.codec.symmetric; }))
-    notes.push_back(
-        "compressed-tensors: Transformers 5.23 loads asymmetric weights only with CompressedTensorsConfig(dequantize=True)");
+  const bool asymmetric = is_asymmetric(output), mixed = is_mixed(output);
+  if (asymmetric && mixed)
+    notes.emplace_back(
+        "Transformers 5.23 cannot load it: asymmetric weights need dequantize=True, which takes all linears for one kind");
+  else if (asymmetric)
+    notes.emplace_back("Transformers 5.23 loads asymmetric weights only with CompressedTensorsConfig(dequantize=True)");
+  else if (mixed)
+    notes.emplace_back(
+        "with dequantize=True Transformers 5.23 takes all linears for one kind and decodes the others wrongly; load it without");
   const auto codec_of = [&](const LinearSpec& linear) {
     const auto found = std::ranges::find(output.linears, linear.module, [](const auto& c) { return c.linear.module; });
     return found == output.linears.end() ? std::nullopt : std::optional(found->codec);
@@ -93,7 +107,7 @@ std::vector<std::string> compressed_tensors_notes(const OutputSpec& output, cons
     for (const BlockSpec& block : layer.blocks)
       if (std::ranges::any_of(block.linears,
                               [&](const LinearSpec& l) { return codec_of(l) != codec_of(block.linears.front()); })) {
-        notes.push_back("compressed-tensors: linears that share an input differ; vLLM, which fuses them, cannot load that");
+        notes.emplace_back("linears that share an input differ; vLLM, which fuses them, cannot load that");
         return notes;
       }
   return notes;

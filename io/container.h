@@ -62,8 +62,9 @@ struct RunFacts {
   double gptaq_alpha = 0;
   bool true_sequential = true;
   bool mse = false;
-  Json recipe;   // everything, for mpiquant.json
-  Json tensors;  // per-tensor errors and damping, filled when the run is over
+  std::vector<std::string> notes;  // what to know of its readers
+  Json recipe;                     // everything, for mpiquant.json
+  Json tensors;                    // per-tensor errors and damping, filled when the run is over
 };
 
 // A piece of an output file with the way to its bytes.
@@ -101,7 +102,7 @@ class Container {
   virtual bool takes_ragged_groups() const { return false; }
   // True if its readers take groups of so many columns (-1: whole rows).
   virtual bool takes_group_size(std::int64_t) const { return true; }
-  // What the user should know of this output's readers, a line each; nothing for a plain output.
+  // What the user should know of this output's readers, a sentence each; nothing for a plain output.
   virtual std::vector<std::string> notes(const OutputSpec&, const ModelSpec&) const { return {}; }
   // The stored type of scales for a model.
   virtual DType scale_dtype(const ModelSpec& model) const = 0;

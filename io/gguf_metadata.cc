@@ -164,12 +164,11 @@ std::vector<std::string> gguf_notes(const ModelSpec& model) {
   std::vector<std::string> notes;
   const RopeSpec& rope = model.rope;
   if (rope.type == RopeType::kYarn && (rope.beta_fast != 32 || rope.beta_slow != 1 || !rope.truncate))
-    notes.push_back(
-        "gguf: llama.cpp computes this architecture's yarn with beta 32 and 1 and whole dimensions, unlike the model");
+    notes.emplace_back("llama.cpp computes this architecture's yarn with beta 32 and 1 and whole dimensions, unlike the model");
   if (std::ranges::any_of(model.layers,
                           [&](const LayerSpec& l) { return l.sliding_window > 0 && l.sliding_window < model.context; }))
-    notes.push_back(
-        "gguf: llama.cpp has no sliding window for this architecture; beyond the window its results differ from the model's");
+    notes.emplace_back(
+        "llama.cpp has no sliding window for this architecture; beyond the window its results differ from the model's");
   return notes;
 }
 

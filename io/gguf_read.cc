@@ -15,7 +15,7 @@ static_assert(std::endian::native == std::endian::little, "files are little-endi
 
 constexpr std::int64_t kBufferBytes = std::int64_t{1} << 20;
 // Far above any vocabulary; keeps a hostile file from filling the memory.
-constexpr std::int64_t kMaxHeaderBytes = std::int64_t{1} << 30;
+constexpr std::int64_t kLargestHeader = std::int64_t{1} << 30;
 // Smallest possible records: key length, one byte of key, type, value; name length, dimensions, type, offset.
 constexpr std::int64_t kMinKeyValueBytes = 8 + 1 + 4 + 1;
 constexpr std::int64_t kMinTensorBytes = 8 + 4 + 4 + 8;
@@ -28,7 +28,7 @@ std::string as_json(const std::string& text) {
 // Reads a file from its beginning through a buffer and refuses what lies past its end.
 class Cursor {
  public:
-  explicit Cursor(const File& file) : file_(file), end_(std::min(file.size(), kMaxHeaderBytes)) {}
+  explicit Cursor(const File& file) : file_(file), end_(std::min(file.size(), kLargestHeader)) {}
 
   std::int64_t position() const { return position_; }
   std::int64_t left() const { return end_ - position_; }

@@ -88,9 +88,9 @@ std::vector<std::string> gptq_notes(const OutputSpec& output, const ModelSpec& m
     return pattern.codec != base && (pattern.codec || one_of_many);
   });
   if (mixed)
-    notes.push_back("gptq: linears differ in a way that only `dynamic` expresses; GPTQModel reads it, Transformers does not");
+    notes.emplace_back("linears differ in a way that only `dynamic` expresses; GPTQModel reads it, Transformers does not");
   if (is_quantized(output, model.head.module))
-    notes.push_back("gptq: the head is quantized; GPTQModel loads that, Transformers does not");
+    notes.emplace_back("the head is quantized; GPTQModel loads that, Transformers does not");
   return notes;
 }
 

@@ -11,7 +11,7 @@ constexpr ExitCode kReadError = ExitCode::kInput;
 // No filter packs more tightly (deflate: 1032), so larger extents are hostile.
 constexpr std::uint64_t kMaxRatio = 1100;
 
-constexpr std::array kTypes = {Hdf5Type::kU8, Hdf5Type::kU16, Hdf5Type::kI32, Hdf5Type::kI64, Hdf5Type::kF32};
+constexpr std::array kHdf5Types = {Hdf5Type::kU8, Hdf5Type::kU16, Hdf5Type::kI32, Hdf5Type::kI64, Hdf5Type::kF32};
 
 }  // namespace
 
@@ -41,7 +41,7 @@ struct Hdf5Reader::State {
 
   Hdf5Type type(hid_t dataset, const std::string& name) const {
     const hdf5::Handle stored(hdf5::checked(H5Dget_type(dataset), kReadError, "read", path), H5Tclose);
-    for (const Hdf5Type type : kTypes)
+    for (const Hdf5Type type : kHdf5Types)
       if (H5Tequal(stored, hdf5::native_type(type)) > 0) return type;
     fail(kReadError, "{}: dataset {} has a type that is not read (u8, u16, i32, i64 and f32 are) convert it", path, name);
   }

@@ -2,22 +2,17 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 #include <filesystem>
 #include <string_view>
 
 #include "io/file.h"
+#include "src/base/environment.h"
 #include "src/base/error.h"
 
 namespace mpiquant {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
 
 // The last component of a path that may end in a slash or in dots.
 std::string last_component(const fs::path& directory) {

@@ -8,6 +8,7 @@
 
 #include "io/file.h"
 #include "io/shared_file.h"
+#include "src/base/environment.h"
 #include "src/base/error.h"
 #include "src/base/process_id.h"
 
@@ -32,11 +33,6 @@ int highest(const std::string& folder) {
   return number;
 }
 
-std::string batch_job() {
-  const char* job = std::getenv("SLURM_JOB_ID");
-  return job == nullptr ? "" : job;
-}
-
 struct Holder {
   bool held = false;
   std::string host, pid_namespace, job;
@@ -51,7 +47,7 @@ struct Holder {
   // Why it cannot be alive, or nothing.
   std::string death() const {
     if (is_here()) return alive(process) ? "" : "its process is gone";
-    if (!job.empty() && job == batch_job()) return "an earlier start of this batch job";
+    if (!job.empty() && job == environment("SLURM_JOB_ID")) return "an earlier start of this batch job";
     const double age = now_seconds() - renewed;
     if (age > static_cast<double>(Lease::kLifetime.count())) return fmt::format("it was last renewed {:.0f} s ago", age);
     return "";
@@ -78,9 +74,14 @@ Lease::Lease(std::string folder, int number)
 
 std::string Lease::text(bool held) const {
   const ProcessId own = own_process();
-  return Json{{"held", held},       {"host", host_name()},     {"pid_namespace", pid_namespace()},
-              {"job", batch_job()}, {"pid", own.pid},          {"start", own.start},
-              {"began", began_},    {"renewed", now_seconds()}}
+  return Json{{"held", held},
+              {"host", host_name()},
+              {"pid_namespace", pid_namespace()},
+              {"job", environment("SLURM_JOB_ID")},
+              {"pid", own.pid},
+              {"start", own.start},
+              {"began", began_},
+              {"renewed", now_seconds()}}
              .dump() +
          "\n";
 }

@@ -7,6 +7,7 @@
 #include <sstream>
 #include <vector>
 
+#include "io/compressed_tensors_config.h"
 #include "io/file.h"
 #include "io/hf_cache.h"
 
@@ -49,15 +50,27 @@ std::string describe_codecs(const OutputSpec& output) {
   return text;
 }
 
-std::string how_to_load(const OutputSpec& output) {
+std::string python(const std::string& package, const std::string& classes, const std::string& call) {
+  return fmt::format("```python\nfrom {} import {}\n\nmodel = {}\n```\n\n", package, classes, call);
+}
+
+// Code that loads the output, where a reader does; notes say what to mind.
+std::string how_to_load(const OutputSpec& output, const RunFacts& facts) {
+  const std::string path = "\"path or id of this repository\"";
+  const std::string plain = python("transformers", "AutoModelForCausalLM", "AutoModelForCausalLM.from_pretrained(" + path + ")");
   if (output.container == "gguf") return "Load the `.gguf` file with llama.cpp or any program built on it.\n";
-  std::string needs;
-  if (output.container == "gptq") needs = " Transformers needs the packages `gptqmodel` and `optimum` for it.";
-  if (output.container == "compressed-tensors") needs = " Transformers needs the package `compressed-tensors` for it.";
-  return "```python\nfrom transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained(\"path or id "
-         "of this "
-         "repository\")\n```\n\n" +
-         ("Format: " + output.container + "." + needs) + "\n";
+  if (output.container == "gptq") {
+    if (!facts.notes.empty()) return python("gptqmodel", "GPTQModel", "GPTQModel.load(" + path + ")") + "Format: gptq.\n";
+    return plain + "Format: gptq. Transformers needs the packages `gptqmodel` and `optimum` for it.\n";
+  }
+  if (output.container != "compressed-tensors") return plain + fmt::format("Format: {}.\n", output.container);
+  std::string code = plain;
+  if (is_asymmetric(output))
+    code = is_mixed(output) ? ""
+                            : python("transformers", "AutoModelForCausalLM, CompressedTensorsConfig",
+                                     "AutoModelForCausalLM.from_pretrained(\n    " + path +
+                                         ", quantization_config=CompressedTensorsConfig(dequantize=True))");
+  return code + "Format: compressed-tensors. Transformers needs the package `compressed-tensors` for it.\n";
 }
 
 }  // namespace
@@ -78,7 +91,9 @@ TextFile model_card(const OutputSpec& output, const RunFacts& facts) {
   text += output.container == "gguf" ? "library_name: gguf\n" : "library_name: transformers\n";
   text += "pipeline_tag: text-generation\n";
   if (is_hub_id(facts.model_name)) text += fmt::format("base_model: {}\nbase_model_relation: quantized\n", facts.model_name);
-  text += fmt::format("tags:\n- {}\n- {}\n- mpiquant\n---\n\n", output.container, facts.method);
+  text += fmt::format("tags:\n- {}\n", output.container);
+  if (facts.method != output.container) text += fmt::format("- {}\n", facts.method);
+  text += "- mpiquant\n---\n\n";
   text += fmt::format("# {} ({})\n\n", facts.model_name, output.label);
   text +=
       fmt::format("{} quantized by mpiquant {} with the method `{}`.\n\n", facts.model_name, facts.program_version, facts.method);
@@ -91,7 +106,8 @@ TextFile model_card(const OutputSpec& output, const RunFacts& facts) {
     text += fmt::format(
         "The weights were rewritten before (`--transform {}`): but for rounding, the network computes the same function.\n\n",
         transform);
-  text += how_to_load(output);
+  text += how_to_load(output, facts);
+  for (const std::string& note : facts.notes) text += fmt::format("\nNote: {}.\n", note);
   text += "\n`mpiquant.json` holds the whole recipe and the error of every tensor.\n";
   return {"README.md", text};
 }

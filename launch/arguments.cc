@@ -55,4 +55,9 @@ options::variables_map parse(const std::vector<std::string>& arguments, const op
   return values;
 }
 
+std::string plain_path(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
+}
+
 }  // namespace mpiquant

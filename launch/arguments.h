@@ -19,6 +19,9 @@ bool switch_value(const options::variables_map& values, const std::string& name,
 options::variables_map parse(const std::vector<std::string>& arguments, const options::options_description& all,
                              const std::vector<std::string>& positional, const std::string& command);
 
+// DIR without a trailing slash, so that siblings of it can be named.
+std::string plain_path(std::string path);
+
 // The option of a field.
 void add_field(options::options_description& group, const RecipeField& field);
 // Options of the recipe: --config and one for each field of the table outside of `calibration`, by section.

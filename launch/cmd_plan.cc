@@ -108,7 +108,7 @@ Answer answer(const Question& question, int ranks) {
   if (question.model.input) {
     std::vector<std::string> notes;
     out.outputs = resolve_outputs(recipe, question.model.input->spec, question.model.dtypes(), notes);
-    const std::vector<RunFacts> facts = run_facts(recipe, *question.model.input);
+    const std::vector<RunFacts> facts = run_facts(recipe, *question.model.input, out.outputs);
     out.plan = make_plan({question.model.input->spec, recipe, out.outputs, facts, question.lengths, {ranks, question.threads}});
     input.model_spec = &question.model.input->spec;
     input.outputs = &out.outputs;

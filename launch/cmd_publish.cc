@@ -4,7 +4,8 @@
 #include "launch/arguments.h"
 #include "launch/command.h"
 #include "launch/setup.h"
-#include "src/base/log.h"
+#include "launch/stop_signals.h"
+#include "src/comm/collectives.h"
 #include "src/fleet/publish.h"
 #include "src/run/job.h"
 #include "src/run/verify.h"
@@ -18,17 +19,29 @@ constexpr std::chrono::hours kLongestUpload{48};
 PublishChoices choices_of(const options::variables_map& values) {
   check(values.count("path") != 0, ExitCode::kUsage, "OUTPUT is missing (see mpiquant publish --help)");
   const auto text = [&](const char* name) { return values.count(name) == 0 ? std::string() : values[name].as<std::string>(); };
-  PublishChoices choices{text("path"),     text("repo"),   text("results"), values["private"].as<bool>(),
-                         text("revision"), text("message")};
-  if (choices.repository.empty())
-    for (const char* name : {"revision", "message"})
-      check(values.count(name) == 0, ExitCode::kUsage, "--{} without --repo (nothing is uploaded) give --repo ORG/NAME", name);
+  PublishChoices choices{plain_path(text("path")),     text("repo"),     text("results"),
+                         values["private"].as<bool>(), text("revision"), text("message")};
+  for (const char* name : {"repo", "revision", "message"}) {
+    check(values.count(name) == 0 || !text(name).empty(), ExitCode::kUsage,
+          "--{} is empty (a variable that is not set?) give it, or leave it away", name);
+    check(values.count(name) == 0 || values.count("repo") != 0, ExitCode::kUsage,
+          "--{} without --repo (nothing is uploaded) give --repo ORG/NAME", name);
+  }
   return choices;
 }
 
-Json record_of(const PublishedOutput& output, const Verification& result, bool uploaded) {
-  return {
-      {"output", output.folder}, {"repository", output.repository}, {"uploaded", uploaded}, {"verification", to_json(result)}};
+// The outputs as the first rank sees them: on other nodes a shared file system may show them later.
+std::vector<PublishedOutput> shared_outputs(Communicator& world, const PublishChoices& choices) {
+  std::string text;
+  collectively(world, [&] {
+    if (world.rank() != 0) return;
+    Json rows = Json::array();
+    for (const PublishedOutput& output : outputs_to_publish(choices)) rows.push_back({output.folder, output.repository});
+    text = rows.dump();
+  });
+  std::vector<PublishedOutput> outputs;
+  for (const Json& row : Json::parse(broadcast_string(world, text, 0))) outputs.push_back({row[0], row[1]});
+  return outputs;
 }
 
 }  // namespace
@@ -64,43 +77,49 @@ void run_publish(CommandContext& context) {
   const CommandPage page = publish_page();
   options::variables_map values;
   PublishChoices choices;
-  std::vector<PublishedOutput> outputs;
-  bool help = false;
+  bool help = false, uploads = false;
   collectively(world, [&] {
     values = parse(context.arguments, page.all(), {"path"}, "publish");
     help = help_wanted(values, "publish", page, world.rank());
     if (help) return;
     apply_common(values, world.rank());
     choices = choices_of(values);
-    outputs = outputs_to_publish(choices);
-    if (!choices.repository.empty() && world.rank() == 0) check_can_upload();
+    uploads = !choices.repository.empty() && !values["dry-run"].as<bool>();
+    if (uploads && world.rank() == 0) check_can_upload();
   });
   if (help) return;
+  const std::vector<PublishedOutput> outputs = shared_outputs(world, choices);
   const int threads = thread_count(values, world);
-  const bool json = values["json"].as<bool>(), uploads = !choices.repository.empty() && !values["dry-run"].as<bool>();
-  std::vector<Verification> results;
+  const bool json = values["json"].as<bool>();
+  Json rows = Json::array();
   std::size_t problems = 0;
   for (const PublishedOutput& output : outputs) {
-    results.push_back(verify(world, {output.folder, std::nullopt, threads}));
-    problems += results.back().problems.size();
-    if (world.rank() == 0 && !json) std::cout << output.folder << ":\n" << to_text(results.back()) << std::flush;
+    const Verification result = verify(world, {output.folder, std::nullopt, threads});
+    problems += result.problems.size();
+    rows.push_back(
+        {{"output", output.folder}, {"repository", output.repository}, {"uploaded", false}, {"verification", to_json(result)}});
+    if (world.rank() == 0 && !json) std::cout << output.folder << ":\n" << to_text(result) << std::flush;
   }
-  collectively(world, [&] {
-    check(problems == 0, ExitCode::kCorrupt, "{}: {} problem{}; nothing was uploaded (readers would fail) make the output again",
-          choices.output, problems, problems == 1 ? "" : "s");
-  });
+  watch_stop_signals();
   world.set_timeout(kLongestUpload);
   collectively(world, [&] {
     if (world.rank() != 0) return;
-    Json rows = Json::array();
-    for (std::size_t o = 0; o < outputs.size(); ++o) {
-      if (uploads) upload(outputs[o], choices);
-      rows.push_back(record_of(outputs[o], results[o], uploads));
-      if (!json && !choices.repository.empty())
-        std::cout << fmt::format("{} {} {}\n", outputs[o].folder, uploads ? "went to" : "would go to", outputs[o].repository)
-                  << std::flush;
+    std::optional<Error> failure;
+    for (std::size_t o = 0; o < outputs.size() && problems == 0 && uploads && !failure; ++o) {
+      failure = attempt([&] { upload(outputs[o], choices, stop_signal_came); });
+      rows[o]["uploaded"] = !failure;
     }
-    if (json) std::cout << Json{{"outputs", rows}}.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n" << std::flush;
+    if (json)
+      std::cout << Json{{"outputs", rows}}.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n" << std::flush;
+    else if (problems == 0 && !choices.repository.empty())
+      for (const Json& row : rows)
+        if (!uploads || row["uploaded"])
+          std::cout << fmt::format("{} {} {}\n", row["output"].get<std::string>(), uploads ? "went to" : "would go to",
+                                   row["repository"].get<std::string>());
+    if (failure) throw Error(*failure);
+    check(problems == 0, ExitCode::kCorrupt,
+          "{}: {} problem{}, listed above; nothing was uploaded (readers would fail) make the output again", choices.output,
+          problems, problems == 1 ? "" : "s");
   });
 }
 

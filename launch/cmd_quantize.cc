@@ -45,12 +45,6 @@ std::string fingerprint(const RunChoices& choices) {
   return xxh3_hex(text);
 }
 
-// DIR without a trailing slash, so that siblings of it can be named.
-std::string plain_path(std::string path) {
-  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  return path;
-}
-
 }  // namespace
 
 CommandPage quantize_page() {

@@ -1,14 +1,15 @@
 #include "launch/resources.h"
 
-#include <cstdlib>
 #include <vector>
+
+#include "src/base/environment.h"
 
 namespace mpiquant {
 
 std::optional<std::filesystem::path> find_resource(const std::string& name) {
   namespace fs = std::filesystem;
   std::vector<fs::path> roots;
-  if (const char* home = std::getenv("MPIQUANT_HOME")) roots.emplace_back(home);
+  if (const std::string home = environment("MPIQUANT_HOME"); !home.empty()) roots.emplace_back(home);
   std::error_code failed;
   const fs::path bin = fs::read_symlink("/proc/self/exe", failed).parent_path();
   if (!failed) {

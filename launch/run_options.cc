@@ -57,6 +57,8 @@ void apply_run_options(const options::variables_map& values, Communicator& world
   request.allow_mixed = switch_value(values, "allow-mixed", false);
   request.keep_hessians = switch_value(values, "keep-hessians", false);
   if (values.count("hessians") != 0) request.hessians = values["hessians"].as<std::string>();
+  check(!request.allow_mixed || (!request.keep_hessians && request.hessians.empty()), ExitCode::kUsage,
+        "--allow-mixed with kept Hessians (what they serve must have the kernel set that made them) leave one of the two away");
   if (values.count("hessian-sums") != 0) {
     const std::string sums = values["hessian-sums"].as<std::string>();
     check(sums == "int64" || sums == "f32", ExitCode::kUsage,

@@ -16,7 +16,7 @@ part "packages"
 scripts/dependencies.sh --tests
 if [ $conformance = yes ]; then  # mostly downloads: beside the build
   readers=$(mktemp)
-  trap 'rm -f "$readers"' EXIT
+  trap 'kill "$environment" 2>/dev/null; rm -f "$readers"' EXIT
   scripts/venv.sh conformance >"$readers" 2>&1 &
   environment=$!
 fi
@@ -40,6 +40,6 @@ if [ $conformance = yes ]; then
   mkdir -p .venv/cache
   # Two files of tests at a time, each on one thread: more would not fit the memory of a small machine.
   env XDG_CACHE_HOME="$PWD/.venv/cache" HF_HOME="$PWD/.venv/cache/huggingface" TORCH_EXTENSIONS_DIR="$PWD/.venv/cache/torch" \
-    OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/conformance
+    OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile --basetemp .venv/cache/pytest tests/conformance
 fi
 part "all tests passed"

@@ -17,7 +17,7 @@ namespace mpiquant::cpu {
 std::string CpuBackend::identity() const {
   // openblas_get_config assembles its answer in place, so it is asked once for all threads.
   static const std::string library = fmt::format("{}, core {}", openblas_get_config(), openblas_get_corename());
-  return fmt::format("cpu kernels 3, {}, {}", matmul_->identity(), library);
+  return fmt::format("cpu kernels 4, {}, {}", matmul_->identity(), library);
 }
 
 BackendBuffer CpuBackend::allocate(std::size_t bytes) { return buffers_.take(bytes); }
@@ -78,7 +78,7 @@ Factor CpuBackend::factor(std::span<const float> hessian, std::int64_t cols, con
 
 void CpuBackend::cross_add(std::span<const ConstMatrix> units, std::span<const ConstMatrix> originals, int exponent,
                            std::span<std::int64_t> sum) {
-  cpu::cross_add(pool_, units, originals, exponent, sum);
+  cpu::cross_add(pool_, *matmul_, units, originals, exponent, sum);
 }
 
 BackendBuffer CpuBackend::correction(const Factor& factor, std::span<const std::int64_t> sum, int exponent, double alpha) {

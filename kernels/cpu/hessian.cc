@@ -1,10 +1,9 @@
 #include "kernels/cpu/hessian.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "src/base/error.h"
@@ -48,17 +47,33 @@ struct CrossTile {
   std::int64_t row, rows, column, columns;
 };
 
-void add_cross_tile(ConstMatrix x, ConstMatrix y, const CrossTile& tile, double scale, std::span<std::int64_t> sum) {
-  std::vector<float> change(static_cast<std::size_t>(x.rows * tile.rows));
+// A unit's inputs x and what the original's differ from them by, y - x.
+struct CrossUnit {
+  std::vector<float> change;
+  Operand difference, input;
+};
+
+CrossUnit cross_unit(const MatMul& matmul, ConstMatrix x, ConstMatrix y) {
+  CrossUnit out;
+  out.change.resize(static_cast<std::size_t>(x.rows * x.cols));
   for (std::int64_t t = 0; t < x.rows; ++t)
-    for (std::int64_t r = 0; r < tile.rows; ++r)
-      change[static_cast<std::size_t>(t * tile.rows + r)] = y.row(t)[tile.row + r] - x.row(t)[tile.row + r];
+    std::transform(y.row(t), y.row(t) + x.cols, x.row(t), out.change.begin() + t * x.cols, std::minus<>());
+  out.difference = matmul.operand({out.change.data(), x.rows, x.cols, x.cols, MemSpace::kHost});
+  out.input = matmul.operand(x);
+  return out;
+}
+
+void add_cross_tile(const MatMul& matmul, std::span<const CrossUnit> units, const CrossTile& tile, double scale,
+                    std::span<std::int64_t> sum) {
   std::vector<float> values(static_cast<std::size_t>(tile.rows * tile.columns));
-  const auto size = [](std::int64_t n) { return static_cast<blasint>(n); };
-  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, size(tile.rows), size(tile.columns), size(x.rows), 1.0F, change.data(),
-              size(tile.rows), x.data + tile.column, size(x.ld), 0.0F, values.data(), size(tile.columns));
-  for (std::int64_t r = 0; r < tile.rows; ++r)
-    add_rounded(values.data() + r * tile.columns, scale, sum.data() + (tile.row + r) * x.cols + tile.column, tile.columns);
+  for (const CrossUnit& unit : units) {
+    const ConstMatrix& x = unit.input.matrix;
+    if (x.rows == 0) continue;
+    matmul.cross(unit.difference, tile.row, unit.input, tile.column,
+                 {values.data(), tile.rows, tile.columns, tile.columns, MemSpace::kHost});
+    for (std::int64_t r = 0; r < tile.rows; ++r)
+      add_rounded(values.data() + r * tile.columns, scale, sum.data() + (tile.row + r) * x.cols + tile.column, tile.columns);
+  }
 }
 
 // Units that are held in the compute type at a time: one for each thread, more if they are small.
@@ -110,8 +125,8 @@ void hessian_add(ThreadPool& pool, const MatMul& matmul, std::span<const ConstMa
   }
 }
 
-void cross_add(ThreadPool& pool, std::span<const ConstMatrix> units, std::span<const ConstMatrix> originals, int exponent,
-               std::span<std::int64_t> sum) {
+void cross_add(ThreadPool& pool, const MatMul& matmul, std::span<const ConstMatrix> units, std::span<const ConstMatrix> originals,
+               int exponent, std::span<std::int64_t> sum) {
   constexpr std::int64_t kRows = 192, kColumns = 768;
   expect(units.size() == originals.size(), "cross_add: {} units, {} originals", units.size(), originals.size());
   if (units.empty()) return;
@@ -125,10 +140,16 @@ void cross_add(ThreadPool& pool, std::span<const ConstMatrix> units, std::span<c
     for (std::int64_t column = 0; column < cols; column += kColumns)
       tiles.push_back({row, std::min(kRows, cols - row), column, std::min(kColumns, cols - column)});
   const double scale = std::ldexp(1.0, exponent);
-  pool.for_each(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t i) {
-    for (std::size_t u = 0; u < units.size(); ++u)
-      if (units[u].rows > 0) add_cross_tile(units[u], originals[u], tiles[static_cast<std::size_t>(i)], scale, sum);
-  });
+  const std::size_t step = units_at_once(pool, units.front());
+  for (std::size_t first = 0; first < units.size(); first += step) {
+    std::vector<CrossUnit> group(std::min(step, units.size() - first));
+    pool.for_each(static_cast<std::int64_t>(group.size()), [&](std::int64_t i) {
+      const auto at = static_cast<std::size_t>(i);
+      group[at] = cross_unit(matmul, units[first + at], originals[first + at]);
+    });
+    pool.for_each(static_cast<std::int64_t>(tiles.size()),
+                  [&](std::int64_t i) { add_cross_tile(matmul, group, tiles[static_cast<std::size_t>(i)], scale, sum); });
+  }
 }
 
 }  // namespace mpiquant::cpu

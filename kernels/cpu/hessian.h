@@ -17,9 +17,9 @@ float diagonal_max(ConstMatrix x);
 void hessian_add(ThreadPool& pool, const MatMul& matmul, std::span<const ConstMatrix> units, int exponent,
                  std::span<std::int64_t> sum);
 
-// sum [cols, cols] += round((y - x)ᵀx * 2^exponent) for each unit x and original y [tokens, cols], in fp32. The bounds are those
-// of hessian_add.
-void cross_add(ThreadPool& pool, std::span<const ConstMatrix> units, std::span<const ConstMatrix> originals, int exponent,
-               std::span<std::int64_t> sum);
+// sum [cols, cols] += round((y - x)ᵀx * 2^exponent) for each unit x and original y [tokens, cols], where y - x is made in fp32
+// and its products by `matmul`. The bounds are those of hessian_add.
+void cross_add(ThreadPool& pool, const MatMul& matmul, std::span<const ConstMatrix> units, std::span<const ConstMatrix> originals,
+               int exponent, std::span<std::int64_t> sum);
 
 }  // namespace mpiquant::cpu

@@ -24,6 +24,8 @@ class MatMul {
   virtual std::int64_t chunk_tokens() const = 0;
   // y [M, N] = x [M, K] · w [N, K]ᵀ, none of them 0.
   virtual void by_transpose(const Operand& x, const Operand& w, Matrix y) const = 0;
+  // y [M, N] = columns [a_first, a_first + M) of a [T, K], transposed, by columns [b_first, b_first + N) of b [T, K].
+  virtual void cross(const Operand& a, std::int64_t a_first, const Operand& b, std::int64_t b_first, Matrix y) const = 0;
   // Width of the tiles in which a whole Gram matrix is best made.
   virtual std::int64_t gram_tile() const = 0;
   // y [M, N] = columns [first, first + M) of x [T, K], transposed, by columns [second, second + N) of it. Where these are the

@@ -59,12 +59,15 @@ class OneDnn final : public MatMul {
     multiply({values(x), k, 1}, {values(w), 1, k}, k, y);
   }
 
+  void cross(const Operand& a, std::int64_t a_first, const Operand& b, std::int64_t b_first, Matrix y) const override {
+    multiply({values(a) + a_first, 1, a.matrix.cols}, {values(b) + b_first, b.matrix.cols, 1}, a.matrix.rows, y);
+  }
+
   std::int64_t gram_tile() const override { return 256; }
 
   void gram(const Operand& x, std::int64_t first, std::int64_t second, Matrix y) const override {
-    const std::int64_t ld = x.matrix.cols, half = y.rows / 2;
-    if (first != second || y.rows != y.cols || y.rows <= kDiagonalTile)
-      return multiply({values(x) + first, 1, ld}, {values(x) + second, ld, 1}, x.matrix.rows, y);
+    const std::int64_t half = y.rows / 2;
+    if (first != second || y.rows != y.cols || y.rows <= kDiagonalTile) return cross(x, first, x, second, y);
     gram(x, first, first, {y.data, half, half, y.ld, y.space});
     gram(x, first, first + half, {y.data + half, half, y.cols - half, y.ld, y.space});
     gram(x, first + half, first + half, {y.data + half * y.ld + half, y.rows - half, y.cols - half, y.ld, y.space});

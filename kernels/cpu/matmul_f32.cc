@@ -19,14 +19,18 @@ class OpenBlas final : public MatMul {
                 size(x.matrix.ld), w.matrix.data, size(w.matrix.ld), 0.0F, y.data, size(y.ld));
   }
 
+  void cross(const Operand& a, std::int64_t a_first, const Operand& b, std::int64_t b_first, Matrix y) const override {
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, size(y.rows), size(y.cols), size(a.matrix.rows), 1.0F,
+                a.matrix.data + a_first, size(a.matrix.ld), b.matrix.data + b_first, size(b.matrix.ld), 0.0F, y.data, size(y.ld));
+  }
+
   std::int64_t gram_tile() const override { return 256; }
 
   void gram(const Operand& x, std::int64_t first, std::int64_t second, Matrix y) const override {
     if (first == second && y.rows == y.cols)
       return cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, size(y.rows), size(x.matrix.rows), 1.0F, x.matrix.data + first,
                          size(x.matrix.ld), 0.0F, y.data, size(y.ld));
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, size(y.rows), size(y.cols), size(x.matrix.rows), 1.0F,
-                x.matrix.data + first, size(x.matrix.ld), x.matrix.data + second, size(x.matrix.ld), 0.0F, y.data, size(y.ld));
+    cross(x, first, x, second, y);
   }
 };
 

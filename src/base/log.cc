@@ -5,25 +5,21 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <string_view>
 
+#include "src/base/environment.h"
+
 namespace mpiquant {
 namespace {
-
-bool is_set(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr && *value != '\0';
-}
 
 // Lines on standard error; on a terminal with colours and, below all lines, one line of status that is redrawn in place.
 class TerminalSink final : public spdlog::sinks::base_sink<std::mutex> {
  public:
   explicit TerminalSink(bool shows_status)
       : terminal_(isatty(STDERR_FILENO) != 0),
-        coloured_(terminal_ && !is_set("NO_COLOR")),
+        coloured_(terminal_ && environment("NO_COLOR").empty()),
         shows_status_(terminal_ && shows_status) {}
   ~TerminalSink() override { set_status(""); }
 

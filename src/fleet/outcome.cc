@@ -39,7 +39,8 @@ std::vector<std::pair<std::string, std::string>> output_folders(const std::strin
   if (path_kind(output + "/" + kManifestName) == PathKind::kFile) return {{output, "output"}};
   std::vector<std::pair<std::string, std::string>> out;
   for (const std::string& name : list_directory(output))
-    if (path_kind(output + "/" + name + "/" + kManifestName) == PathKind::kFile) out.emplace_back(output + "/" + name, name);
+    if (!name.starts_with('.') && path_kind(output + "/" + name + "/" + kManifestName) == PathKind::kFile)
+      out.emplace_back(output + "/" + name, name);
   return out;
 }
 

@@ -22,7 +22,7 @@ std::optional<StepEnd> step_end(const Attempt& attempt, const std::string& step)
 void settle_step(const Attempt& attempt, const std::string& step);
 
 // What a run has written, each with the name of its evaluation's file: the folder itself ("output"), or those of the formats in
-// it.
+// it. One that is still being made, whose name begins with a dot, is none.
 std::vector<std::pair<std::string, std::string>> output_folders(const std::string& output);
 
 // Tells outputs in a folder apart: a hash of their SHA256SUMS; empty when there is none. Outputs appear whole, so one that is

@@ -10,12 +10,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdlib>
+#include <chrono>
 #include <cstring>
 #include <sstream>
 #include <string_view>
+#include <thread>
 #include <utility>
 
+#include "src/base/environment.h"
 #include "src/base/error.h"
 
 extern char** environ;
@@ -72,8 +74,10 @@ pid_t spawn(const std::vector<std::string>& command, const std::vector<std::stri
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setsigdefault(&attributes, &all);
   posix_spawnattr_setpgroup(&attributes, 0);
-  constexpr int kSignals = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
-  posix_spawnattr_setflags(&attributes, static_cast<short>(group == Group::kOwn ? kSignals | POSIX_SPAWN_SETPGROUP : kSignals));
+  // In this process's group what it ignores stays ignored, as the hang-up of a terminal under nohup.
+  posix_spawnattr_setflags(&attributes, group == Group::kOwn
+                                            ? POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP
+                                            : POSIX_SPAWN_SETSIGMASK);
   pid_t child = -1;
   const int error = ::posix_spawnp(&child, arguments[0], &actions, &attributes, arguments.data(), variables.data());
   posix_spawn_file_actions_destroy(&actions);
@@ -101,26 +105,26 @@ bool looks_secret(std::string_view name) {
   return std::any_of(kEnds.begin(), kEnds.end(), [&](std::string_view end) { return name.ends_with(end); });
 }
 
-}  // namespace
-
-std::vector<std::string> job_environment(const std::map<std::string, std::string>& more) {
+std::vector<std::string> own_environment(const std::function<bool(std::string_view)>& keeps) {
   std::vector<std::string> out;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
-    const std::string_view name = text.substr(0, text.find('='));
-    if (!looks_secret(name) && more.count(std::string(name)) == 0) out.emplace_back(text);
+    if (keeps(text.substr(0, text.find('=')))) out.emplace_back(text);
   }
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> job_environment(const std::map<std::string, std::string>& more) {
+  std::vector<std::string> out =
+      own_environment([&](std::string_view name) { return !looks_secret(name) && more.count(std::string(name)) == 0; });
   for (const auto& [name, value] : more) out.push_back(name + "=" + value);
   return out;
 }
 
 std::vector<std::string> environment_without(const std::vector<std::string_view>& names) {
-  std::vector<std::string> out;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    if (std::ranges::find(names, text.substr(0, text.find('='))) == names.end()) out.emplace_back(text);
-  }
-  return out;
+  return own_environment([&](std::string_view name) { return std::ranges::find(names, name) == names.end(); });
 }
 
 HeldProcess::HeldProcess(const std::vector<std::string>& command, const std::vector<std::string>& environment,
@@ -184,14 +188,21 @@ CommandResult run_command(const std::vector<std::string>& command, const std::ve
   return result;
 }
 
-int run_shown(const std::vector<std::string>& command, const std::vector<std::string>& environment) {
+int run_shown(const std::vector<std::string>& command, const std::vector<std::string>& environment,
+              const std::function<bool()>& stop_wanted) {
   const Descriptor nothing = open_nothing();
-  return wait_for(spawn(command, environment, nothing.get(), STDERR_FILENO, STDERR_FILENO, Group::kOfThisProcess), command[0]);
+  const pid_t child = spawn(command, environment, nothing.get(), STDERR_FILENO, STDERR_FILENO, Group::kOfThisProcess);
+  siginfo_t ended{};
+  for (bool told = false; ended.si_pid == 0;) {
+    if (::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOHANG | WNOWAIT) < 0) break;
+    if (!told && stop_wanted()) told = ::kill(child, SIGTERM) == 0;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  return wait_for(child, command[0]);
 }
 
 bool is_in_path(const std::string& program) {
-  const char* path = std::getenv("PATH");
-  std::istringstream folders(path == nullptr ? "" : path);
+  std::istringstream folders(environment("PATH"));
   for (std::string folder; std::getline(folders, folder, ':');)
     if (::access((folder + "/" + program).c_str(), X_OK) == 0) return true;
   return false;

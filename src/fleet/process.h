@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -42,9 +43,10 @@ struct CommandResult {
 // Runs a program (looked up in PATH; no shell) and waits for it. Throws (environment error) when it cannot be started.
 CommandResult run_command(const std::vector<std::string>& command, const std::vector<std::string>& environment);
 
-// The same for a person to watch: all it says goes to standard error at once, and the terminal's signals reach it. Returns the
-// exit status, or 128 + signal.
-int run_shown(const std::vector<std::string>& command, const std::vector<std::string>& environment);
+// The same for a person to watch: all it says goes to standard error at once, and the terminal's signals reach it. When a stop is
+// wanted, it is ended by SIGTERM. Returns the exit status, or 128 + signal.
+int run_shown(const std::vector<std::string>& command, const std::vector<std::string>& environment,
+              const std::function<bool()>& stop_wanted);
 
 // Whether a program of that name is in PATH.
 bool is_in_path(const std::string& program);

@@ -1,11 +1,13 @@
 #include "src/fleet/publish.h"
 
-#include <cstdlib>
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <string_view>
 
 #include "io/file.h"
 #include "io/hf_cache.h"
+#include "src/base/environment.h"
 #include "src/base/error.h"
 #include "src/fleet/outcome.h"
 #include "src/fleet/process.h"
@@ -15,13 +17,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_set(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr && *value != '\0';
-}
-
 // Batch systems whose accounting may keep the environment of a submission.
-bool in_batch_job() { return is_set("SLURM_JOB_ID") || is_set("PBS_JOBID") || is_set("LSB_JOBID"); }
+bool in_batch_job() {
+  return std::ranges::any_of(std::array{"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"},
+                             [](const char* name) { return !environment(name).empty(); });
+}
 
 void check_token_file(const std::string& path) {
   check(path_kind(path) == PathKind::kFile, ExitCode::kUsage,
@@ -29,6 +29,15 @@ void check_token_file(const std::string& path) {
   constexpr fs::perms kOthers = fs::perms::group_all | fs::perms::others_all;
   check((fs::status(path).permissions() & kOthers) == fs::perms::none, ExitCode::kUsage,
         "{} can be read by others (they could write to your repositories) chmod 600 it, and make a new token", path);
+}
+
+// The words of the `hf` command line that upload an output.
+std::vector<std::string> upload_command(const PublishedOutput& output, const PublishChoices& choices) {
+  std::vector<std::string> words{"hf", "upload", output.repository, output.folder, ".", "--repo-type", "model"};
+  if (choices.is_private) words.emplace_back("--private");
+  if (!choices.revision.empty()) words.insert(words.end(), {"--revision", choices.revision});
+  if (!choices.message.empty()) words.insert(words.end(), {"--commit-message", choices.message});
+  return words;
 }
 
 }  // namespace
@@ -56,27 +65,27 @@ std::vector<PublishedOutput> outputs_to_publish(const PublishChoices& choices) {
 void check_can_upload() {
   check(is_in_path("hf"), ExitCode::kUsage,
         "the hf command line was not found (it does the uploading) pip install huggingface_hub");
-  if (!is_set("HF_TOKEN")) return check_token_file(hf_token_file());
+  const char* given = nullptr;  // hf takes a token from there before it looks for the file
+  for (const char* name : {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"})
+    if (!environment(name).empty()) given = name;
+  if (given == nullptr) return check_token_file(hf_token_file());
   check(!in_batch_job(), ExitCode::kUsage,
-        "HF_TOKEN is set in a batch job (accounting may keep the environment of a submission) use the file that hf auth login "
-        "makes, and unset it");
+        "{} is set in a batch job (accounting may keep the environment of a submission) use the file that hf auth login "
+        "makes, and unset it",
+        given);
 }
 
-std::vector<std::string> upload_command(const PublishedOutput& output, const PublishChoices& choices) {
-  std::vector<std::string> words{"hf", "upload", output.repository, output.folder, ".", "--repo-type", "model"};
-  if (choices.is_private) words.emplace_back("--private");
-  if (!choices.revision.empty()) words.insert(words.end(), {"--revision", choices.revision});
-  if (!choices.message.empty()) words.insert(words.end(), {"--commit-message", choices.message});
-  return words;
-}
-
-void upload(const PublishedOutput& output, const PublishChoices& choices) {
+void upload(const PublishedOutput& output, const PublishChoices& choices, const std::function<bool()>& stop_wanted) {
   // Jobs often forbid the network to the libraries that read models.
-  const int code = run_shown(upload_command(output, choices), environment_without({"HF_HUB_OFFLINE"}));
-  check(code == 0, ExitCode::kEnvironment,
-        "the upload of {} to {} failed with code {} (see what hf says above) run the same command again: what is there is not "
-        "sent twice",
-        output.folder, output.repository, code);
+  const auto variables = environment_without({"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"});
+  const int code = run_shown(upload_command(output, choices), variables, stop_wanted);
+  if (code == 0) return;
+  check(!stop_wanted(), ExitCode::kStopped, "stopped while {} went to {} (it is not whole there) run the same command again",
+        output.folder, output.repository);
+  fail(ExitCode::kEnvironment,
+       "the upload of {} to {} failed with code {} (see what hf says above) run the same command again: what is there is not "
+       "sent twice",
+       output.folder, output.repository, code);
 }
 
 }  // namespace mpiquant

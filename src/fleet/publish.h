@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -28,10 +29,8 @@ std::vector<PublishedOutput> outputs_to_publish(const PublishChoices& choices);
 // environment of a batch job, where accounting may keep it.
 void check_can_upload();
 
-// The words of the `hf` command line that upload an output.
-std::vector<std::string> upload_command(const PublishedOutput& output, const PublishChoices& choices);
-
-// Runs them; what `hf` says goes to standard error. Throws (environment error) when it fails.
-void upload(const PublishedOutput& output, const PublishChoices& choices);
+// Uploads an output by `hf`, which says what it does on standard error and is ended when a stop is wanted. Throws (environment
+// error, stopped) when it was not uploaded.
+void upload(const PublishedOutput& output, const PublishChoices& choices, const std::function<bool()>& stop_wanted);
 
 }  // namespace mpiquant

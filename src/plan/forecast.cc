@@ -13,8 +13,6 @@
 namespace mpiquant {
 namespace {
 
-constexpr std::int64_t kUnits = 64;  // as in make_plan, by default
-
 // An output of a model that is known by its shape alone.
 struct ShapedOutput {
   std::string label;
@@ -58,8 +56,7 @@ class Forecaster {
           input.ranks, stages_, stages_);
     check(stages_ <= layers, ExitCode::kUsage, "{} stages for {} layers (a stage holds at least one layer) use at most {} stages",
           stages_, layers, layers);
-    unit_samples_ = input.recipe.unit_samples > 0 ? input.recipe.unit_samples
-                                                  : std::max<std::int64_t>(1, (input.samples + kUnits - 1) / kUnits);
+    unit_samples_ = unit_samples(input.recipe, input.samples);
     if (input.plan == nullptr) shaped_ = shaped_outputs(input.recipe, input.shape);
   }
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t kMiB = 1 << 20;
 constexpr std::int64_t kFactorTile = 128;
+constexpr std::int64_t kHeldElements = 2 << 20;  // of small units whose cross moments are summed together
 // Resident without any model: program, MPI, HDF5 and BLAS code, tokenizer; and per thread its stack and BLAS packing area.
 constexpr std::int64_t kProgramBytes = 36 * kMiB;
 // The same that calibration adds: text and tokens, HDF5's caches, small buffers.
@@ -20,7 +21,7 @@ constexpr std::int64_t kThreadBytes = 2 * kMiB;
 constexpr std::int64_t kOneDnnBytes = 16 * kMiB;  // its code, and the kernels it makes
 constexpr std::int64_t kChunkTokens = 1024;       // of a product
 
-std::int64_t share_of(std::int64_t experts, int replicas) { return (experts + replicas - 1) / replicas; }
+std::int64_t share_of(std::int64_t count, int replicas) { return (count + replicas - 1) / replicas; }
 
 class Peak {
  public:
@@ -54,7 +55,7 @@ class Peak {
     for (std::size_t l = in_.first; in_.resident && l < in_.last; ++l) resident += weight_bytes(in_.shape.layers[l]);
     for (std::size_t l = in_.first; l < in_.last; ++l) {
       const LayerShape& layer = in_.shape.layers[l];
-      base_.weights = in_.resident ? resident : weight_bytes(layer);
+      base_.weights = in_.resident ? resident : weight_bytes(layer) + read_ahead_bytes(l + 1);
       std::int64_t factors = 0;
       if (!in_.true_sequential && in_.all_tokens > 0)
         for (const BlockShape& block : layer.blocks) factors += factor_bytes(block);
@@ -75,6 +76,12 @@ class Peak {
     for (const BlockShape& block : layer.blocks)
       count += block.weights() / block.experts * (block.routed() ? share_of(block.experts, in_.replicas) : 1);
     return count * (in_.accelerated ? kHalf : kFloat);
+  }
+
+  // This rank's rows of the next layer, which are read while a layer is at work.
+  std::int64_t read_ahead_bytes(std::size_t next) const {
+    if (in_.accelerated || next >= in_.last) return 0;
+    return share_of(weight_bytes(in_.shape.layers[next]), in_.replicas);
   }
 
   // Operands of a product: a linear's weights and a chunk of inputs, or a unit's inputs for the Hessian.
@@ -123,7 +130,8 @@ class Peak {
     const std::int64_t largest = std::ranges::max(block.rows) * k;
     const std::int64_t codes = 3 * largest;  // of the parts as sent, as received, and of the linear being packed
     MemoryUse loading = base_;
-    loading.buffers = largest * kFloat;  // the linear as read, on its way to the backend
+    loading.buffers = largest * kFloat;  // the linear as read, on its way to the backend, and this rank's share of it
+    if (in_.replicas > 1) loading.buffers += share_of(largest, in_.replicas) * kFloat;
     consider(loading);
     if (in_.all_tokens == 0) {
       MemoryUse converting = base_;
@@ -161,10 +169,16 @@ class Peak {
     consider(converting, sum);
   }
 
-  // The correction is made of the cross moments and the dense factor, beside the packed one.
+  // The cross moments are summed over the differences of some units at a time; the correction is made of them and the dense
+  // factor, beside the packed one.
   void correct(MemoryUse use, const BlockShape& block) {
     const std::int64_t square = block.cols * block.cols;
     use.hessian = square * kSum;
+    MemoryUse crossing = use;
+    crossing.factor += triangle(block.cols) * kFloat;
+    crossing.buffers = std::min(in_.tokens * block.cols, std::max(threads_ * in_.unit_tokens * block.cols, kHeldElements)) *
+                       (kFloat + (in_.rounds ? 2 * kHalf : 0));
+    consider(crossing, square * kSum);
     use.factor += factor_bytes(block) + square * kFloat;
     use.buffers = threads_ * kPartRows * block.cols * kFloat;
     consider(use, square * (kSum + kFloat));

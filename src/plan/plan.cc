@@ -11,7 +11,6 @@
 namespace mpiquant {
 namespace {
 
-constexpr std::int64_t kUnits = 64;
 constexpr std::int64_t kMaxSlabBytes = 4 << 20;
 constexpr std::int64_t kMinSlabBytes = 64 << 10;
 
@@ -33,8 +32,7 @@ class Balancer {
 
 std::vector<UnitPlan> plan_units(const PlanInput& input, int replicas) {
   const auto samples = static_cast<std::int64_t>(input.sample_lengths.size());
-  const std::int64_t per_unit =
-      input.recipe.unit_samples > 0 ? input.recipe.unit_samples : std::max<std::int64_t>(1, (samples + kUnits - 1) / kUnits);
+  const std::int64_t per_unit = unit_samples(input.recipe, samples);
   Balancer balance(static_cast<std::size_t>(replicas));
   std::vector<UnitPlan> units;
   for (std::int64_t first = 0; first < samples; first += per_unit) {
@@ -134,6 +132,11 @@ Json to_json(const LayerPlan& layer) {
 }
 
 }  // namespace
+
+std::int64_t unit_samples(const Recipe& recipe, std::int64_t samples) {
+  constexpr std::int64_t kUnits = 64;
+  return recipe.unit_samples > 0 ? recipe.unit_samples : std::max<std::int64_t>(1, (samples + kUnits - 1) / kUnits);
+}
 
 std::vector<std::int64_t> Plan::units_of(int replica) const {
   std::vector<std::int64_t> mine;

@@ -95,6 +95,9 @@ struct PlanInput {
   Topology topology;
 };
 
+// Samples of a calibration unit: what the recipe says, else as many as leave 64 units.
+std::int64_t unit_samples(const Recipe& recipe, std::int64_t samples);
+
 // Throws (usage error) when ranks and stages do not fit each other or the model.
 Plan make_plan(const PlanInput& input);
 

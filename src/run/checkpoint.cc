@@ -107,10 +107,8 @@ void Checkpoint::begin(const Identity& identity) const {
   fs::create_directories(folder_, error);
   check(!error, ExitCode::kEnvironment, "cannot create {} ({}) choose a --work-dir this user may write to", folder_,
         error.message());
-  rename(identity);
+  replace_text_file(path(kRun), Json(identity).dump(1) + "\n");
 }
-
-void Checkpoint::rename(const Identity& identity) const { replace_text_file(path(kRun), Json(identity).dump(1) + "\n"); }
 
 // run.json first: what is left of a removal that is interrupted is no checkpoint.
 void Checkpoint::remove() const {
@@ -119,10 +117,11 @@ void Checkpoint::remove() const {
 }
 
 void Checkpoint::commit_layer(std::int64_t layer, const std::vector<TensorRecord>& records,
-                              const std::map<std::string, std::string>& codes,
-                              const std::map<std::string, std::string>& sums) const {
-  replace_text_file(path(numbered("layer", layer) + ".json"),
-                    Json{{"records", records_json(records)}, {"codes", codes}, {"sums", sums}}.dump() + "\n");
+                              const std::map<std::string, std::string>& codes, const std::map<std::string, std::string>& sums,
+                              const std::string& kernels) const {
+  replace_text_file(
+      path(numbered("layer", layer) + ".json"),
+      Json{{"records", records_json(records)}, {"codes", codes}, {"sums", sums}, {"kernels", kernels}}.dump() + "\n");
 }
 
 void Checkpoint::commit_hidden(std::int64_t layer, const std::map<std::int64_t, std::string>& units, std::int64_t first) const {
@@ -159,6 +158,7 @@ Checkpoint::State Checkpoint::state() const {
     if (const auto layer = layer_of(name, "layer", "\\.json")) {
       read_json(path(name), [&](const Json& json) {
         state.layers[*layer] = records_of(json.at("records"));
+        state.kernels[*layer] = json.at("kernels").get<std::string>();
         if (json.contains("sums")) state.sums[*layer] = texts_of(json.at("sums"));
         for (auto& [module, file] : texts_of(json.at("codes"))) {
           if (path_kind(path(file)) == PathKind::kFile) {
@@ -179,16 +179,18 @@ Checkpoint::State Checkpoint::state() const {
   if (lost != without_codes.end()) {
     state.layers.erase(state.layers.lower_bound(*lost), state.layers.end());
     state.sums.erase(state.sums.lower_bound(*lost), state.sums.end());
+    state.kernels.erase(state.kernels.lower_bound(*lost), state.kernels.end());
   }
   return state;
 }
 
 Json Checkpoint::to_json(const State& state) {
-  Json layers = Json::object(), snapshots = Json::object(), sums = Json::object();
+  Json layers = Json::object(), snapshots = Json::object(), sums = Json::object(), kernels = Json::object();
   for (const auto& [layer, records] : state.layers) layers[std::to_string(layer)] = records_json(records);
   for (const auto& [layer, units] : state.snapshots) snapshots[std::to_string(layer)] = units_json(units);
   for (const auto& [layer, states] : state.sums) sums[std::to_string(layer)] = states;
-  return {{"layers", layers}, {"codes", state.codes}, {"snapshots", snapshots}, {"sums", sums}};
+  for (const auto& [layer, sets] : state.kernels) kernels[std::to_string(layer)] = sets;
+  return {{"layers", layers}, {"codes", state.codes}, {"snapshots", snapshots}, {"sums", sums}, {"kernels", kernels}};
 }
 
 Checkpoint::State Checkpoint::state_from(const Json& json) {
@@ -197,6 +199,7 @@ Checkpoint::State Checkpoint::state_from(const Json& json) {
   for (const auto& [layer, records] : json.at("layers").items()) state.layers[std::stoll(layer)] = records_of(records);
   for (const auto& [layer, units] : json.at("snapshots").items()) state.snapshots[std::stoll(layer)] = units_of(units);
   for (const auto& [layer, states] : json.at("sums").items()) state.sums[std::stoll(layer)] = texts_of(states);
+  for (const auto& [layer, sets] : json.at("kernels").items()) state.kernels[std::stoll(layer)] = sets.get<std::string>();
   return state;
 }
 

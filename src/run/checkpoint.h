@@ -37,18 +37,18 @@ class Checkpoint {
   bool has_layers() const;
   // Begins anew: removes what is there.
   void begin(const Identity& identity) const;
-  // Gives what is there another identity.
-  void rename(const Identity& identity) const;
   void remove() const;
 
-  // codes: module → file in the folder. sums: states of RunningSums, over layers that are committed.
+  // codes: module → file in the folder. sums: states of RunningSums, over layers that are committed. kernels: kernel sets of the
+  // ranks that made it.
   void commit_layer(std::int64_t layer, const std::vector<TensorRecord>& records, const std::map<std::string, std::string>& codes,
-                    const std::map<std::string, std::string>& sums) const;
+                    const std::map<std::string, std::string>& sums, const std::string& kernels) const;
   // units: index of the unit → file. Removes what nobody needs any more: older hidden states from layer `first` on, and the codes
   // of layers [first, layer).
   void commit_hidden(std::int64_t layer, const std::map<std::int64_t, std::string>& units, std::int64_t first) const;
 
   struct State {
+    std::map<std::int64_t, std::string> kernels;               // layer → kernel sets
     std::map<std::int64_t, std::vector<TensorRecord>> layers;  // committed
     std::map<std::string, std::string> codes;                  // module → file, of layers whose codes are still there
     std::map<std::int64_t, std::map<std::int64_t, std::string>> snapshots;  // layer → unit → file

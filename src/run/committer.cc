@@ -140,7 +140,7 @@ void Committer::finish() {
   const PhaseTimer commit_timer(report_, "commit");
   collectively(group, [&] {
     if (group.rank() != 0) return;
-    checkpoint_.commit_layer(line.layer, line.records, line.codes, sums);
+    checkpoint_.commit_layer(line.layer, line.records, line.codes, sums, options_.kernels);
     if (line.hidden) checkpoint_.commit_hidden(line.layer + 1, *line.hidden, first_);
   });
   files_.sums().layer_durable(line.layer);

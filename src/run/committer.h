@@ -24,6 +24,7 @@ namespace mpiquant {
 struct CommitOptions {
   double overhead = 0.03;             // part of the wall time that writing hidden states may take
   std::function<bool()> stop_wanted;  // asked after every layer; may be empty
+  std::string kernels;                // kernel sets of the ranks, noted with each layer
   std::string local_dir;              // where state files are written before they are copied to the checkpoint; may be empty
 };
 

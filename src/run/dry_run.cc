@@ -6,6 +6,7 @@
 #include "src/run/correction.h"
 #include "src/run/gates.h"
 #include "src/run/identity.h"
+#include "src/run/kernel_sets.h"
 #include "src/run/run_facts.h"
 
 namespace mpiquant {
@@ -35,6 +36,7 @@ Json output_row(const OutputSpec& output, const std::vector<FilePlan>& files) {
 
 Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) {
   Json out;
+  const auto threads = static_cast<int>(max_over<std::int64_t>(job.world, request.threads));  // nodes may differ
   collectively(job.world, [&] {
     std::vector<std::string> notes;
     const std::vector<OutputSpec> outputs = resolve_outputs(request.recipe, model.spec, model.dtypes(), notes);
@@ -49,8 +51,10 @@ Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) 
       lengths.push_back(static_cast<std::int64_t>(sample.size()));
       tokens += lengths.back();
     }
-    const std::vector<RunFacts> facts = run_facts(request.recipe, model);
-    const Plan plan = make_plan({model.spec, request.recipe, outputs, facts, lengths, {job.world.size(), request.threads}});
+    const std::vector<RunFacts> facts = run_facts(request.recipe, model, outputs);
+    for (std::size_t o = 0; o < outputs.size(); ++o)
+      for (const std::string& note : facts[o].notes) notes.push_back(outputs[o].label + ": " + note);
+    const Plan plan = make_plan({model.spec, request.recipe, outputs, facts, lengths, {job.world.size(), threads}});
     out = {{"model", request.model},
            {"output", request.output},
            {"recipe", identity_json(request.recipe)},
@@ -66,6 +70,7 @@ Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) 
     for (std::size_t o = 0; o < outputs.size(); ++o) out["outputs"].push_back(output_row(outputs[o], plan.files[o]));
   });
   require_same(job.world, {{"plan", out["plan"].get<std::string>()}});
+  kernel_sets(job.world, job.backend.identity(), request.allow_mixed);
   return out;
 }
 

@@ -9,7 +9,7 @@
 
 #include "src/base/error.h"
 #include "src/base/log.h"
-#include "src/comm/collectives.h"
+#include "src/run/job.h"
 
 namespace mpiquant {
 namespace {
@@ -30,13 +30,13 @@ std::string kernel_sets(Communicator& world, const std::string& mine, bool allow
   const std::vector<std::string> all = all_gather_strings(world, mine);
   const std::set<std::string> sets(all.begin(), all.end());
   const auto other = std::ranges::find_if(all, [&](const std::string& each) { return each != all.front(); });
-  agree(world, attempt([&] {
-          check(other == all.end() || allow_mixed, ExitCode::kEnvironment,
-                "rank {} has another kernel set than rank 0 (their products differ in the last bits, so that the output would "
-                "depend on "
-                "which rank does what: \"{}\" and \"{}\") use nodes of one kind, or accept it with --allow-mixed",
-                other - all.begin(), other == all.end() ? "" : *other, all.front());
-        }));
+  collectively(world, [&] {
+    check(other == all.end() || allow_mixed, ExitCode::kEnvironment,
+          "rank {} has another kernel set than rank 0 (their products differ in the last bits, so that the output would "
+          "depend on "
+          "which rank does what: \"{}\" and \"{}\") use nodes of one kind, or accept it with --allow-mixed",
+          other - all.begin(), other == all.end() ? "" : *other, all.front());
+  });
   if (sets.size() > 1)
     warn_line("the ranks have {} kernel sets: the output's bytes depend on which rank does what (--allow-mixed): {}", sets.size(),
               fmt::join(sets, "; "));

@@ -71,9 +71,13 @@ void LayerLoader::share(const std::string& tensor, const Rows& mine, LinearWeigh
     group.all_gather_v(mine.bytes(), counts, bytes);
     return upload(bytes);
   }
+  const auto upload_floats = [&](std::span<const float> all) {
+    job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, all, weights.matrix()); });
+  };
+  if (group.size() == 1) return upload_floats(mine.values);
   std::vector<float> host(count);
   group.all_gather_v(mine.bytes(), counts, bytes_of(host));
-  job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, host, weights.matrix()); });
+  upload_floats(host);
 }
 
 void LayerLoader::prefetch(const LayerSpec& layer) {

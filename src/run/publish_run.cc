@@ -38,8 +38,10 @@ void complete_output(Job& job, const std::filesystem::path& folder, const Output
   collectively(job.world, [&] {
     if (job.world.rank() != 0) return;
     std::vector<TextFile> texts = find_container(output.container).metadata(output, facts);
+    std::vector<std::string> all_notes = notes;
+    for (const std::string& note : facts.notes) all_notes.push_back(output.label + ": " + note);
     const Json about = {{"program", "mpiquant"},  {"version", facts.program_version}, {"output", output.label},
-                        {"recipe", facts.recipe}, {"tensors", facts.tensors},         {"notes", notes}};
+                        {"recipe", facts.recipe}, {"tensors", facts.tensors},         {"notes", all_notes}};
     texts.push_back({"mpiquant.json", about.dump(2) + "\n"});
     for (const TextFile& text : texts) {
       const std::filesystem::path at = folder / text.path;

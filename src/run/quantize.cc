@@ -79,7 +79,7 @@ void write_report(Job& job, const QuantizeRequest& request, const Prepared& run,
     for (const TensorRecord& record : run.records) tensors.push_back(to_json(record));
     Json outputs = Json::array();
     for (std::size_t o = 0; o < run.outputs.size(); ++o)
-      outputs.push_back({{"label", run.outputs[o].label}, {"recipe", run.facts[o].recipe}});
+      outputs.push_back({{"label", run.outputs[o].label}, {"recipe", run.facts[o].recipe}, {"notes", run.facts[o].notes}});
     const Plan& plan = *run.plan;
     const Json out = {{"seconds", seconds},
                       {"model", request.model},
@@ -125,7 +125,7 @@ void write_slabs(Job& job, const Plan& plan, const TensorSource& source, OutputF
 
 // What must be the same when a run goes on.
 Identity run_identity(const QuantizeRequest& request, const ModelInput& model, const std::string& model_hash,
-                      const std::string& kernels, const std::vector<OutputSpec>& outputs) {
+                      const std::vector<OutputSpec>& outputs) {
   const Recipe& recipe = request.recipe;
   const auto propagated = propagated_output(recipe, outputs);
   Xxh3 tokens;
@@ -138,7 +138,6 @@ Identity run_identity(const QuantizeRequest& request, const ModelInput& model, c
                     {"model's config.json", hash_file_xxh3(model.directory + "/config.json")},
                     {"calibration", xxh3_hex(request.calibration.record.dump())},
                     {"calibration tokens", tokens.hex()},
-                    {kKernelSet, kernels},
                     {"format", to_text(recipe.outputs)},
                     {"dense_dtype", recipe.dense_dtype_given ? std::string(info(recipe.dense_dtype).torch_name) : "the model's"},
                     {"embedding_type", recipe.embedding_type},
@@ -157,7 +156,7 @@ Identity run_identity(const QuantizeRequest& request, const ModelInput& model, c
 Identity hessian_inputs(const ModelInput& model, const std::string& model_hash, const Backend& backend) {
   return {{"model", model_hash},
           {"model's config.json", hash_file_xxh3(model.directory + "/config.json")},
-          {kKernelSet, backend.identity()}};
+          {"kernel set", backend.identity()}};
 }
 
 // The choices that made the weights whose activations Hessians come from; nothing for original weights.
@@ -193,8 +192,6 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
     check(needed || (!request.keep_hessians && request.hessians.empty()), ExitCode::kUsage,
           "method {} uses no Hessians (there are none to keep or to take) leave --keep-hessians and --hessians away",
           request.recipe.method);
-    check(!request.allow_mixed || (!request.keep_hessians && request.hessians.empty()), ExitCode::kUsage,
-          "--allow-mixed with kept Hessians (what they serve must have the kernel set that made them) leave one of the two away");
     if (!request.hessians.empty()) {
       use.from.emplace(request.hessians);
       const HessianStore::Index index = use.from->index();
@@ -225,6 +222,7 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
 
 Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& model) {
   Prepared run;
+  const auto threads = static_cast<int>(max_over<std::int64_t>(job.world, request.threads));  // nodes may differ
   collectively(job.world, [&] {
     find_method(request.recipe.method);
     run.outputs = resolve_outputs(request.recipe, model.spec, model.dtypes(), run.notes);
@@ -232,26 +230,30 @@ Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& mod
     check_gates(request.gates, run.notes, {});  // what is known before the work
     for (const std::string& pattern : idle_patterns(request.recipe, model.spec))
       warn_line("{} matches no linear of {}: it changes nothing", pattern, request.model);
-    run.facts = run_facts(request.recipe, model);
+    run.facts = run_facts(request.recipe, model, run.outputs);
     std::vector<std::int64_t> lengths;
     for (const auto& sample : request.calibration.samples) lengths.push_back(static_cast<std::int64_t>(sample.size()));
-    run.plan = make_plan({model.spec, request.recipe, run.outputs, run.facts, lengths, {job.world.size(), request.threads}});
+    run.plan = make_plan({model.spec, request.recipe, run.outputs, run.facts, lengths, {job.world.size(), threads}});
   });
   require_same(job.world, {{"program version", std::string(version())},
                            {"plan", xxh3_hex(to_json(*run.plan).dump())},
                            {"calibration", xxh3_hex(request.calibration.record.dump())}});
+  if (run.plan->stages > 1 && !request.calibration.samples.empty() && propagated_output(request.recipe, run.outputs))
+    warn_line(
+        "the stages work one after another (each waits for the activations of the quantized layers before it): --propagate "
+        "original "
+        "lets them work at the same time");
   run.kernels = kernel_sets(job.world, job.backend.identity(), request.allow_mixed);
   check_memory(job, *run.plan);
   return run;
 }
 
-void finish_outputs(Job& job, const QuantizeRequest& request, const ModelInput& model, Prepared& run,
-                    const std::vector<TensorRecord>& records, const std::vector<fs::path>& folders, RunningSums& sums) {
+void finish_outputs(Job& job, const QuantizeRequest& request, Prepared& run, const std::vector<TensorRecord>& records,
+                    const std::vector<fs::path>& folders, RunningSums& sums) {
   std::vector<std::string> found = run.notes;
   for (std::string& fallback : fallbacks(records)) found.push_back(std::move(fallback));
-  for (const OutputSpec& output : run.outputs)
-    for (const std::string& note : find_container(output.container).notes(output, model.spec))
-      info_line("{}: {}", output.label, note);
+  for (std::size_t o = 0; o < run.outputs.size(); ++o)
+    for (const std::string& note : run.facts[o].notes) warn_line("{}: {}", run.outputs[o].label, note);
   for (const std::string& fallback : found) warn_line("{}", fallback);
   run.records = records;
   run.fallbacks = found;
@@ -266,16 +268,12 @@ void finish_outputs(Job& job, const QuantizeRequest& request, const ModelInput& 
 
 void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& model, Prepared& run, const std::string& model_hash,
                 RunState& state, RankReport& report) {
-  Identity identity = run_identity(request, model, model_hash, run.kernels, run.outputs);
+  const Identity identity = run_identity(request, model, model_hash, run.outputs);
   std::string partial;
   collectively(job.world, [&] {
-    if (job.world.rank() == 0) partial = state.open(identity);
+    if (job.world.rank() == 0) partial = state.open(identity, run.kernels);
   });
   partial = broadcast_string(job.world, partial, 0);
-  const std::string kernels = broadcast_string(job.world, identity.at(kKernelSet), 0);
-  for (std::size_t o = 0; o < run.outputs.size(); ++o)
-    run.facts[o].recipe =
-        recipe_record(request, recipe_of(request.recipe, request.recipe.outputs[o]), model, model_hash, kernels, run.outputs);
   std::vector<fs::path> folders;
   for (const fs::path& folder : output_folders(run.outputs)) folders.push_back(fs::path(partial) / folder);
   OutputFiles files(*run.plan, run.outputs, model.spec, folders, job.world.rank());
@@ -285,6 +283,11 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
   });
   const Checkpoint::State resumed = Checkpoint::state_from(Json::parse(broadcast_string(job.world, left, 0)));
   files.sums().resume(resumed);
+  std::string kernels = run.kernels;
+  for (const auto& [layer, sets] : resumed.kernels) kernels = united_kernel_sets(kernels, sets);
+  for (std::size_t o = 0; o < run.outputs.size(); ++o)
+    run.facts[o].recipe =
+        recipe_record(request, recipe_of(request.recipe, request.recipe.outputs[o]), model, model_hash, kernels, run.outputs);
   if (!resumed.layers.empty())
     info_line("going on with {}: {} of {} layers are done", state.checkpoint().folder(), resumed.layers.size(),
               model.spec.layers.size());
@@ -293,8 +296,10 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
     write_slabs(job, *run.plan, *model.source, files);
   }
   const HessianUse hessians = hessian_use(job, request, model.stored(), model_hash, run.outputs);
+  CommitOptions commit = request.commit;
+  commit.kernels = run.kernels;
   Pipeline pipeline(job, model.spec, *model.source, request.recipe, run.outputs, *run.plan, request.calibration.samples, files,
-                    state.checkpoint(), resumed, hessians, request.commit, report);
+                    state.checkpoint(), resumed, hessians, commit, report);
   pipeline.run();
   collectively(job.world, [&] { files.close(); });
   report.bytes_written = files.bytes_written();
@@ -305,7 +310,7 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
     for (const auto& [layer, records] : resumed.layers) mine.insert(mine.end(), records.begin(), records.end());
   {
     const PhaseTimer timer(report, "publish");
-    finish_outputs(job, request, model, run, gather_records(job.world, mine), folders, files.sums());
+    finish_outputs(job, request, run, gather_records(job.world, mine), folders, files.sums());
   }
   report.bytes_summed_at_front = files.sums().bytes_at_front();
   report.bytes_summed_at_end = files.sums().bytes_at_end();

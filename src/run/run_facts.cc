@@ -5,7 +5,7 @@
 
 namespace mpiquant {
 
-std::vector<RunFacts> run_facts(const Recipe& given, const ModelInput& model) {
+std::vector<RunFacts> run_facts(const Recipe& given, const ModelInput& model, const std::vector<OutputSpec>& outputs) {
   std::vector<RunFacts> all;
   for (const OutputChoice& output : given.outputs) {
     const Recipe recipe = recipe_of(given, output);
@@ -24,6 +24,8 @@ std::vector<RunFacts> run_facts(const Recipe& given, const ModelInput& model) {
     facts.gptaq_alpha = recipe.gptaq_alpha;
     facts.true_sequential = recipe.true_sequential;
     facts.mse = recipe.mse;
+    const OutputSpec& spec = outputs[all.size() - 1];
+    facts.notes = find_container(spec.container).notes(spec, model.spec);
   }
   return all;
 }

@@ -7,6 +7,6 @@
 namespace mpiquant {
 
 // What containers need to know of a run before it begins, by output: everything in RunFacts but its recipe and its tensors.
-std::vector<RunFacts> run_facts(const Recipe& recipe, const ModelInput& model);
+std::vector<RunFacts> run_facts(const Recipe& recipe, const ModelInput& model, const std::vector<OutputSpec>& outputs);
 
 }  // namespace mpiquant

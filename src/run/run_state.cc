@@ -4,7 +4,6 @@
 #include "src/base/error.h"
 #include "src/base/hash.h"
 #include "src/base/log.h"
-#include "src/run/kernel_sets.h"
 
 namespace mpiquant {
 
@@ -47,7 +46,21 @@ void RunState::give_back() {
   remove_if_empty(own_place_);
 }
 
-std::string RunState::open(Identity& identity) {
+void RunState::check_kernel_sets(const std::string& kernels) const {
+  for (const auto& [layer, sets] : checkpoint_.state().kernels) {
+    if (sets == kernels) continue;
+    check(request_.allow_mixed, ExitCode::kUsage,
+          "kernel set differs from that of the run which was interrupted (the output would depend on what was done where: layer "
+          "{} by "
+          "\"{}\", now \"{}\") start on nodes of the same kind, accept both with --allow-mixed, or discard the work in {} with "
+          "--restart "
+          "never",
+          layer, sets, kernels, checkpoint_.folder());
+    return warn_line("layers that are done were made by another kernel set (--allow-mixed): {}", sets);
+  }
+}
+
+std::string RunState::open(const Identity& identity, const std::string& kernels) {
   create_folder(request_.work_dir);
   lease_.emplace(request_.work_dir, request_.force, kPatience);
   if (own_place_ != whole_path(request_.work_dir)) {
@@ -59,15 +72,12 @@ std::string RunState::open(Identity& identity) {
   check(left || request_.restart != Restart::kRequire, ExitCode::kUsage,
         "there is nothing to go on with in {} (--restart require asks for it) use --restart auto", checkpoint_.folder());
   if (left) {
-    Identity before = *left;
-    if (request_.allow_mixed && before.contains(kKernelSet))
-      before[kKernelSet] = identity[kKernelSet] = united_kernel_sets(before[kKernelSet], identity.at(kKernelSet));
-    const auto field = difference(before, identity);
+    const auto field = difference(*left, identity);
     check(!field, ExitCode::kUsage,
           "{} differs from that of the run which was interrupted (its work in {} cannot be used) give the same again, or "
           "--restart never to discard it",
           *field, checkpoint_.folder());
-    if (before != *left) checkpoint_.rename(identity);
+    check_kernel_sets(kernels);
   }
   resumes_ = left.has_value();
   staged_.emplace(resumes_ ? StagedDirectory::resume(request_.output, request_.force, id_)

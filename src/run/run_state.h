@@ -26,8 +26,8 @@ class RunState {
   const Checkpoint& checkpoint() const { return checkpoint_; }
   // Takes the leases and returns the path of the partial folder, with what an interrupted run of the same identity has left in
   // it. Throws (usage error) when the state is another run's, naming the field that differs, or when --restart forbids.
-  // With --allow-mixed the kernel sets of that run are added to this one's.
-  std::string open(Identity& identity);
+  // kernels: kernel sets of the ranks, which those that made committed layers must have been, unless --allow-mixed.
+  std::string open(const Identity& identity, const std::string& kernels);
   // Makes the output files unless they are there from the run that is resumed, and returns what is committed.
   Checkpoint::State prepare(const OutputFiles& files, const std::vector<std::filesystem::path>& folders,
                             const Identity& identity);
@@ -37,6 +37,7 @@ class RunState {
 
  private:
   void give_back();
+  void check_kernel_sets(const std::string& kernels) const;
 
   const QuantizeRequest& request_;
   std::string own_place_;  // the output's work folder if none is named: its lease is there, too

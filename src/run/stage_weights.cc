@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr const char* kWeightsIndex = "model.safetensors.index.json";
 constexpr std::int64_t kStepBytes = std::int64_t{1} << 30;  // between two agreements of the ranks, so that none waits too long
 constexpr std::int64_t kChunkBytes = std::int64_t{4} << 20;
 
@@ -33,7 +33,7 @@ struct Step {
 
 std::vector<Original> originals_of(const ModelInput& model) {
   std::vector<std::string> paths = SafetensorsSource(model.directory).files();
-  const fs::path index = fs::path(model.directory) / kIndex;
+  const fs::path index = fs::path(model.directory) / kWeightsIndex;
   if (fs::is_regular_file(index)) paths.push_back(index.string());
   std::vector<Original> originals;
   for (const std::string& path : paths) originals.push_back({path, File::open_read(path).size()});

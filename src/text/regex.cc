@@ -32,7 +32,7 @@ std::string pcre_message(int code) {
 
 struct Regex::State {
   struct CodeFree {
-    void operator()(pcre2_code* code) const { pcre2_code_free(code); }
+    void operator()(pcre2_code* compiled) const { pcre2_code_free(compiled); }
   };
   std::string pattern;
   std::unique_ptr<pcre2_code, CodeFree> code;

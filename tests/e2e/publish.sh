@@ -20,14 +20,14 @@ refused() {
 
 cat >"$folder/bin/hf" <<END
 #!/bin/sh
-echo "\$* offline=\${HF_HUB_OFFLINE:-no}" >>"$folder/uploads"
+echo "\$* offline=\${HF_HUB_OFFLINE:-no}\${TRANSFORMERS_OFFLINE:-} token=\${HF_TOKEN:-file}" >>"$folder/uploads"
 echo "hf was here"
-case "\$*" in *broken*) exit 9 ;; esac
+case "\$*" in *broken-gptq*) exit 9 ;; *slow*) exec sleep 60 ;; esac
 END
 chmod +x "$folder/bin/hf"
 (umask 077 && echo secret >"$folder/home/token")
-export HF_HOME=$folder/home PATH=$folder/bin:$PATH HF_HUB_OFFLINE=1
-unset HF_TOKEN HF_TOKEN_PATH SLURM_JOB_ID
+export HF_HOME=$folder/home PATH=$folder/bin:$PATH HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+unset HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_TOKEN_PATH SLURM_JOB_ID PBS_JOBID LSB_JOBID
 
 "$program" quantize tests/models/tiny-llama --method rtn --group-size 64 --format gptq,gguf:q8_0 --output "$folder/out" --quiet
 "$program" publish "$folder/out" >"$folder/said" || fail "verification alone"
@@ -38,8 +38,8 @@ unset HF_TOKEN HF_TOKEN_PATH SLURM_JOB_ID
 
 "${mpirun[@]}" -n 2 "$program" publish "$folder/out" --repo org/tiny --private --revision next --message 'a b' --json >"$folder/json" 2>"$folder/said" ||
   { cat "$folder/said"; fail "two outputs"; }
-expected="upload org/tiny-gguf-q8_0 $folder/out/gguf-q8_0 . --repo-type model --private --revision next --commit-message a b offline=no
-upload org/tiny-gptq $folder/out/gptq . --repo-type model --private --revision next --commit-message a b offline=no"
+expected="upload org/tiny-gguf-q8_0 $folder/out/gguf-q8_0 . --repo-type model --private --revision next --commit-message a b offline=no token=file
+upload org/tiny-gptq $folder/out/gptq . --repo-type model --private --revision next --commit-message a b offline=no token=file"
 [ "$(sort "$folder/uploads")" = "$(sort <<<"$expected")" ] || { cat "$folder/uploads"; fail "the words of the uploads"; }
 python3 -c '
 import json, sys
@@ -50,29 +50,47 @@ assert all(o["uploaded"] and o["verification"]["ok"] for o in outputs), outputs
 grep -q 'hf was here' "$folder/said" || fail "what hf says is not shown"
 rm "$folder/uploads"
 "$program" publish "$folder/out/gptq" --repo org/tiny >/dev/null 2>&1 || fail "one output"
-[ "$(cat "$folder/uploads")" = "upload org/tiny $folder/out/gptq . --repo-type model offline=no" ] || fail "one output goes to the name itself"
+[ "$(cat "$folder/uploads")" = "upload org/tiny $folder/out/gptq . --repo-type model offline=no token=file" ] || fail "one output goes to the name itself"
 
 publish=("$program" publish "$folder/out")
 refused 2 'OUTPUT is missing' "$program" publish
 refused 2 'is no repository' "${publish[@]}" --repo tiny
 refused 2 'is no repository' "${publish[@]}" --repo 'org/../x'
+refused 2 '--repo is empty' "${publish[@]}" --repo ''
 refused 2 '--message without --repo' "${publish[@]}" --message text
 refused 6 'is no folder' "$program" publish "$folder/nothing" --repo org/tiny
 refused 6 'no whole output' "$program" publish "$folder/empty" --repo org/tiny
 mkdir "$folder/results"
 echo '{}' >"$folder/results/gptq.json"
 refused 6 'results/gguf-q8_0.json is not there' "${publish[@]}" --repo org/tiny --results "$folder/results"
-refused 2 'pip install huggingface_hub' env PATH=/usr/bin:/bin "${publish[@]}" --repo org/tiny
-refused 2 'HF_TOKEN is set in a batch job' env HF_TOKEN=x SLURM_JOB_ID=1 "${publish[@]}" --repo org/tiny
+echo '{}' >"$folder/results/gguf-q8_0.json"
+"${publish[@]}" --repo org/tiny --results "$folder/results" >/dev/null 2>&1 || fail "outputs that were evaluated"
+refused 2 'pip install huggingface_hub' env PATH="$folder/empty" "${publish[@]}" --repo org/tiny
+for name in HF_TOKEN HUGGING_FACE_HUB_TOKEN; do
+  refused 2 "$name is set in a batch job" env "$name=x" SLURM_JOB_ID=1 "${publish[@]}" --repo org/tiny
+done
 refused 2 'token is not there' env HF_TOKEN_PATH="$folder/no/token" "${publish[@]}" --repo org/tiny
 chmod 640 "$folder/home/token"
 refused 2 'can be read by others' "${publish[@]}" --repo org/tiny
 rm -f "$folder/uploads"
-env HF_TOKEN=x "$program" publish "$folder/out/gptq" --repo org/tiny >/dev/null 2>&1 || fail "a token in the environment, outside a job"
+env HF_TOKEN=x "$program" publish "$folder/out/gptq/" --repo org/tiny >/dev/null 2>&1 || fail "a token in the environment, outside a job"
+[ "$(cat "$folder/uploads")" = "upload org/tiny $folder/out/gptq . --repo-type model offline=no token=x" ] || fail "the token did not reach hf"
 chmod 600 "$folder/home/token"
+
+# The second upload fails: the first one is said to be there, and the code comes from all ranks.
 code=0
-"$program" publish "$folder/out/gptq" --repo org/broken >"$folder/said" 2>&1 || code=$?
+"${mpirun[@]}" -n 2 "${publish[@]}" --repo org/broken --json >"$folder/json" 2>"$folder/said" || code=$?
 [ "$code" = 6 ] && grep -q 'failed with code 9' "$folder/said" || { cat "$folder/said"; fail "an upload that fails"; }
+python3 -c '
+import json, sys
+assert {o["repository"]: o["uploaded"] for o in json.load(open(sys.argv[1]))["outputs"]} == {"org/broken-gguf-q8_0": True, "org/broken-gptq": False}
+' "$folder/json" || fail "what is there after an upload that failed"
+rm "$folder/uploads"
+"$program" publish "$folder/out/gptq" --repo org/slow >/dev/null 2>"$folder/said" & job=$!
+for _ in $(seq 200); do [ ! -e "$folder/uploads" ] || break; sleep 0.05; done
+kill -TERM "$job"
+code=0; wait "$job" || code=$?
+[ "$code" = 75 ] && grep -q 'stopped while' "$folder/said" || { cat "$folder/said"; fail "a stop gave code $code"; }
 
 # One output is damaged: nothing goes, the whole one neither.
 python3 - "$folder/out/gptq/model.safetensors" <<'PYTHON'
@@ -85,5 +103,10 @@ with open(sys.argv[1], "r+b") as file:
     file.write(bytes([byte[0] ^ 1]))
 PYTHON
 refused 4 'nothing was uploaded' "${publish[@]}" --repo org/tiny
+"${publish[@]}" --repo org/tiny --json >"$folder/json" 2>/dev/null || true
+grep -q 'content differs from SHA256SUMS' "$folder/json" || fail "the JSON does not say what is wrong"
+cp -r "$folder/out/gguf-q8_0" "$folder/out/.other.partial-0123abcd"
+refused 4 'nothing was uploaded' "${publish[@]}" --repo org/tiny
+grep -q 'partial' "$folder/said" && fail "an output that is being made is looked at"
 refused 4 'nothing was uploaded' "${mpirun[@]}" -n 3 "${publish[@]}" --repo org/tiny
 echo "outputs are published whole or not at all"

@@ -34,8 +34,11 @@ TEST(FleetProcess, WhatIsShownGoesToStandardErrorAndTheCodeComesBack) {
   ::setenv("KEPT", "kept", 1);
   testing::internal::CaptureStdout();
   testing::internal::CaptureStderr();
-  EXPECT_EQ(run_shown({"sh", "-c", "echo out; echo \"[$NAMED][$KEPT]\" >&2; exit 3"}, environment_without({"NAMED"})), 3);
-  EXPECT_EQ(run_shown({"sh", "-c", "kill -KILL $$"}, job_environment({})), 137);
+  EXPECT_EQ(run_shown({"sh", "-c", "echo out; echo \"[$NAMED][$KEPT]\" >&2; exit 3"}, environment_without({"NAMED"}),
+                      [] { return false; }),
+            3);
+  EXPECT_EQ(run_shown({"sh", "-c", "kill -KILL $$"}, job_environment({}), [] { return false; }), 137);
+  EXPECT_EQ(run_shown({"sleep", "60"}, job_environment({}), [] { return true; }), 143);
   EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "out\n[][kept]\n");
   EXPECT_TRUE(is_in_path("sh"));

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "io/compressed_tensors_config.h"
+#include "io/model_card.h"
 #include "io/packing.h"
 #include "tests/io/container_support.h"
 
@@ -159,7 +160,29 @@ TEST(CompressedTensorsConfig, MixedOutput) {
   EXPECT_THAT(config["config_groups"]["group_0"]["targets"].get<std::vector<std::string>>(),
               testing::Contains(R"(re:^model\.layers\.0\.mlp\.down_proj$)"));
   EXPECT_EQ(config["ignore"], Json::array({"model.layers.1.mlp.down_proj", "lm_head"}));
-  EXPECT_THAT(compressed_tensors_notes(output, model), testing::ElementsAre(testing::HasSubstr("vLLM")));
+  EXPECT_THAT(compressed_tensors_notes(output, model),
+              testing::ElementsAre(testing::HasSubstr("decodes the others wrongly"), testing::HasSubstr("vLLM")));
+  output.linears.front().codec.symmetric = false;
+  EXPECT_THAT(compressed_tensors_notes(output, model),
+              testing::ElementsAre(testing::HasSubstr("cannot load it"), testing::HasSubstr("vLLM")));
+}
+
+// What a card tells to do is what the output's reader takes.
+TEST(CompressedTensorsConfig, CardsSayHowToLoad) {
+  const ModelSpec model = make_model({});
+  RunFacts facts = facts_of(model);
+  const auto card = [&](const OutputSpec& output) {
+    facts.notes = compressed_tensors_notes(output, model);
+    return model_card(output, facts).content;
+  };
+  OutputSpec output = int_output("compressed-tensors", model);
+  EXPECT_THAT(card(output),
+              testing::AllOf(testing::HasSubstr("from_pretrained(\"path"), testing::Not(testing::HasSubstr("Note"))));
+  OutputSpec asymmetric = int_output("compressed-tensors", model, 4, 32, false);
+  EXPECT_THAT(card(asymmetric), testing::HasSubstr("CompressedTensorsConfig(dequantize=True))\n"));
+  asymmetric.linears.front().codec.bits = 8;
+  EXPECT_THAT(card(asymmetric), testing::AllOf(testing::Not(testing::HasSubstr("from_pretrained")),
+                                               testing::HasSubstr("Note: Transformers 5.23 cannot load it")));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "io/file.h"
@@ -70,6 +71,24 @@ TEST_F(HfCache, NothingOutsideTheCacheIsReached) {
 TEST_F(HfCache, AFileIsNoModel) {
   write_text_file(folder_ / "weights.bin", "");
   EXPECT_THAT(error_of([&] { resolve_model(folder_ / "weights.bin", cache()); }).what(), HasSubstr("is a file"));
+}
+
+TEST(HfToken, IsWhereTheHubsToolsKeepIt) {
+  for (const char* name : {"HF_TOKEN_PATH", "HF_HOME", "XDG_CACHE_HOME"}) ::unsetenv(name);
+  ::setenv("HOME", "/home/a", 1);
+  EXPECT_EQ(hf_token_file(), "/home/a/.cache/huggingface/token");
+  ::setenv("XDG_CACHE_HOME", "/cache", 1);
+  EXPECT_EQ(hf_token_file(), "/cache/huggingface/token");
+  ::setenv("HF_HOME", "/hf", 1);
+  EXPECT_EQ(hf_token_file(), "/hf/token");
+  ::setenv("HF_TOKEN_PATH", "/secret", 1);
+  EXPECT_EQ(hf_token_file(), "/secret");
+}
+
+TEST(HubId, IsOrganizationAndName) {
+  for (const char* id : {"org/name", "a/b-1.2_c"}) EXPECT_TRUE(is_hub_id(id)) << id;
+  for (const char* text : {"", "name", "/name", "org/", "org/name/more", "../x", "org/..", "-x/y", "org/a b"})
+    EXPECT_FALSE(is_hub_id(text)) << text;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "src/quant/gptq.h"
 #include "src/quant/hessian.h"
 #include "tests/kernels/sample.h"
+#include "tests/kernels/try_matmul.h"
 
 namespace mpiquant {
 namespace {
@@ -38,10 +39,11 @@ std::vector<ConstMatrix> views(const std::vector<Sample>& samples, const std::ve
   return out;
 }
 
-std::vector<std::int64_t> moments(const Inputs& inputs, const std::vector<std::size_t>& which, int threads) {
+std::vector<std::int64_t> moments(const Inputs& inputs, const std::vector<std::size_t>& which, int threads,
+                                  ComputeType compute = ComputeType::kF32) {
   const std::int64_t cols = inputs.x.front().cols;
   std::vector<std::int64_t> sum(static_cast<std::size_t>(cols * cols));
-  make_cpu_backend(threads)->cross_add(views(inputs.x, which), views(inputs.y, which), kExponent, sum);
+  make_cpu_backend(threads, compute)->cross_add(views(inputs.x, which), views(inputs.y, which), kExponent, sum);
   return sum;
 }
 
@@ -68,27 +70,38 @@ std::vector<float> hessian_of(const Inputs& inputs) {
   return out;
 }
 
-TEST(CrossAdd, SumsProductsOfDifferences) {
+class CrossAdd : public testing::TestWithParam<ComputeType> {
+ protected:
+  void SetUp() override {
+    if (!try_matmul(GetParam())) GTEST_SKIP() << "this processor has no instructions for products in bf16";
+  }
+};
+
+// Differences that were rounded before they are taken would miss by a tenth.
+TEST_P(CrossAdd, SumsProductsOfDifferences) {
+  const double tolerance = GetParam() == ComputeType::kF32 ? 1e-5 : 4e-3;
   for (const std::int64_t cols : {1, 64, 200}) {
     const Inputs inputs = make_inputs(cols);
     const std::vector<double> exact = exact_moments(inputs);
-    const std::vector<std::int64_t> sum = moments(inputs, {0, 1, 2, 3}, 1);
+    const std::vector<std::int64_t> sum = moments(inputs, {0, 1, 2, 3}, 1, GetParam());
     double largest = 0;
     for (const double value : exact) largest = std::max(largest, std::abs(value));
     for (std::size_t i = 0; i < exact.size(); ++i)
-      ASSERT_NEAR(std::ldexp(static_cast<double>(sum[i]), -kExponent), exact[i], 1e-5 * largest) << i;
+      ASSERT_NEAR(std::ldexp(static_cast<double>(sum[i]), -kExponent), exact[i], tolerance * largest) << i;
   }
 }
 
-TEST(CrossAdd, DependsOnNeitherThreadsNorOrder) {
+TEST_P(CrossAdd, DependsOnNeitherThreadsNorOrder) {
   const Inputs inputs = make_inputs(200);
-  const std::vector<std::int64_t> sum = moments(inputs, {0, 1, 2, 3}, 1);
-  EXPECT_EQ(sum, moments(inputs, {3, 1, 0, 2}, 3));
-  std::vector<std::int64_t> split = moments(inputs, {0, 2}, 2);
-  const std::vector<std::int64_t> rest = moments(inputs, {1, 3}, 1);
+  const std::vector<std::int64_t> sum = moments(inputs, {0, 1, 2, 3}, 1, GetParam());
+  EXPECT_EQ(sum, moments(inputs, {3, 1, 0, 2}, 3, GetParam()));
+  std::vector<std::int64_t> split = moments(inputs, {0, 2}, 2, GetParam());
+  const std::vector<std::int64_t> rest = moments(inputs, {1, 3}, 1, GetParam());
   std::transform(split.begin(), split.end(), rest.begin(), split.begin(), std::plus<>());
   EXPECT_EQ(sum, split);
 }
+
+INSTANTIATE_TEST_SUITE_P(Types, CrossAdd, testing::Values(ComputeType::kF32, ComputeType::kBF16));
 
 // D (H + damping) = alpha Σ(y - x)xᵀ, whatever the order in which the factor visits columns.
 TEST(Correction, SolvesItsEquation) {

@@ -10,21 +10,10 @@
 #include "kernels/cpu/forward.h"
 #include "src/base/error.h"
 #include "tests/kernels/sample.h"
+#include "tests/kernels/try_matmul.h"
 
 namespace mpiquant {
 namespace {
-
-// Null, and the reason printed, where this processor or this build has no such products.
-std::unique_ptr<cpu::MatMul> try_matmul(ComputeType type) {
-  try {
-    return cpu::make_matmul(type);
-  } catch (const Error& error) {
-    std::cerr << "NOT TESTED: " << error.what() << std::endl;
-    EXPECT_EQ(error.code(), ExitCode::kUsage);
-    EXPECT_EQ(type, ComputeType::kBF16);
-    return nullptr;
-  }
-}
 
 double seen(ComputeType type, float x) { return static_cast<double>(type == ComputeType::kBF16 ? round_to(DType::kBF16, x) : x); }
 

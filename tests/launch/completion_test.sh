@@ -3,9 +3,9 @@
 set -uo pipefail
 shell=$1 program=$2 folder=$3
 command -v "$shell" >/dev/null || { echo "NOT TESTED: $shell is not installed (scripts/dependencies.sh --tests)"; exit 77; }
-export MPIQUANT_HOME=$PWD
+export MPIQUANT_HOME=$PWD HOME=$folder/home XDG_CONFIG_HOME=$folder/home XDG_DATA_HOME=$folder/home  # where shells write on their first start
 rm -rf "$folder"
-mkdir -p "$folder/list" "$folder/model-a" "$folder/model-b"
+mkdir -p "$folder/home" "$folder/list" "$folder/model-a" "$folder/model-b"
 touch "$folder/model.txt"
 failures=0
 script=$folder/completion.$shell

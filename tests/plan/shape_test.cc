@@ -61,9 +61,14 @@ TEST(Shape, WhatCannotBePlannedIsNamed) {
 TEST(Memory, ResidentLayersAreCounted) {
   const PlanShape shape = shape_of(sample_model(8));
   MemoryInput input{.shape = shape, .first = 0, .last = 4, .tokens = 4096, .all_tokens = 4096, .unit_tokens = 512};
-  const MemoryUse streamed = peak_memory(input);
+  const MemoryUse streamed = peak_memory(input);  // one layer, and the next one as it is read
   input.resident = true;
-  EXPECT_EQ(peak_memory(input).weights, 4 * streamed.weights);
+  EXPECT_EQ(peak_memory(input).weights, 4 * (streamed.weights / 2));
+  input.resident = false;
+  input.replicas = 4;
+  EXPECT_EQ(peak_memory(input).weights, streamed.weights / 2 + streamed.weights / 8);
+  input.replicas = 1;
+  input.resident = true;
   input.threads = 4;
   EXPECT_GT(peak_memory(input).total(), streamed.total());
 }
