@@ -78,6 +78,10 @@ def worst_error(ours, theirs):
     return max(((ours[k] - theirs[k]).norm(dim=1) / theirs[k].norm(dim=1)).max().item() for k in theirs)
 
 
+def perplexity(out, ids):
+    return torch.nn.functional.cross_entropy(out["logits"][:-1].double(), torch.tensor(ids[1:])).exp().item()
+
+
 def token_ids():
     return [(37 * i + i * i // 5) % BASE["vocab_size"] for i in range(LENGTH)]
 
@@ -91,8 +95,9 @@ def edit_config(folder, changes, remove=()):
 @pytest.mark.parametrize("name", CASES)
 def test_forward(name, forward_dump, tmp_path):
     folder, ids = make_model(name, tmp_path / "model"), token_ids()
-    theirs = reference(folder, ids)
-    assert worst_error(forward_dump(folder, ids), theirs) <= TOLERANCE
+    theirs, ours = reference(folder, ids), forward_dump(folder, ids)
+    assert worst_error(ours, theirs) <= TOLERANCE
+    assert perplexity(ours, ids) == pytest.approx(perplexity(theirs, ids), rel=TOLERANCE)
     edit_config(folder, CASES[name][2])
     assert worst_error(forward_dump(folder, ids), theirs) > TOLERANCE, "the mutant was not found"
 
