@@ -117,11 +117,24 @@ def swap_rows(data, rows):
     table[[3, 5]] = table[[5, 3]]
 
 
-@pytest.mark.parametrize("change", [zero_block, shift_zero, swap_rows], ids=["group zeroed", "zero points off by one", "rows swapped"])
-def test_mutant(change, files, forward_dump, windows, tiny_llama, tmp_path):
+def shift_minimum(data, rows):
+    """The minimum of every Q4_1 block is one step higher: a zero point that is one smaller."""
+    blocks = data.reshape(-1, 20)
+    heads = blocks[:, :4].copy().view("float16")
+    heads[:, 1] += heads[:, 0]
+    blocks[:, :4] = heads.view("uint8")
+
+
+MUTANTS = {"group zeroed": ("q4_0", zero_block), "zero points off by one": ("q4_0", shift_zero), "minima off by one": ("q4_1", shift_minimum),
+           "rows swapped": ("q4_0", swap_rows)}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_mutant(mutant, files, forward_dump, windows, tiny_llama, tmp_path):
     import gguf
 
-    path, dense = files("q4_0")
+    kind, change = MUTANTS[mutant]
+    path, dense = files(kind)
     bad = tmp_path / path.name
     shutil.copy(path, bad)
     reader = gguf.GGUFReader(bad, "r+")
@@ -134,3 +147,5 @@ def test_mutant(change, files, forward_dump, windows, tiny_llama, tmp_path):
     assert not torch.equal(gguf_weights(bad)[name], dense_weights(dense)[name])
     ours = our_logits(forward_dump, dense, windows[:1])
     assert mean_kl(ours, logits(load_gguf(bad), windows[:1])) > LIMIT
+    rounded = our_logits(forward_dump, dense, windows[:1], "q8_0")[0]
+    assert llama_cpp_kl(bad, rounded, windows[0], AutoTokenizer.from_pretrained(tiny_llama)) > LIMIT_ROUNDED
