@@ -11,10 +11,11 @@ rm -rf "${folder:?}"
 mkdir -p "$folder"
 fail() { echo "stages.sh: $*"; exit 1; }
 
+# The ranks write their log themselves: what they say last may be lost on its way through mpirun, which ends the job by then.
 quantize() {  # RANKS MODEL NAME [OPTIONS]
   local ranks=$1 from=$2 name=$3
   shift 3
-  exec "${mpirun[@]}" -n "$ranks" "$program" quantize "$from" --bits 4 --group-size 64 --calibration configs/calibration/corpus-calibration.txt \
+  LOG=$folder/$name.log exec "${mpirun[@]}" -n "$ranks" bash -c 'exec "$0" "$@" 2>>"$LOG"' "$program" quantize "$from" --bits 4 --group-size 64 --calibration configs/calibration/corpus-calibration.txt \
     --nsamples 64 --seqlen 256 --threads 1 --output "$folder/$name" "$@"
 }
 staged=(--schedule staged --stages 2)
@@ -30,20 +31,20 @@ for ranks in 2 4; do
     "$folder/model/model.safetensors.index.json" "model.layers.$layer.mlp.down_proj.weight")
   python3 "$here/damage.py" "$folder/model/$shard" "i = at('model.layers.$layer.mlp.down_proj.weight', 3 * 768 + 5); d[i:i + 2] = b'\xc0\x7f'"
   start=$SECONDS code=0
-  (quantize "$ranks" "$folder/model" bad "${staged[@]}" --propagate gptq --quiet) 2>"$folder/bad.log" || code=$?
+  (quantize "$ranks" "$folder/model" bad "${staged[@]}" --propagate gptq --quiet) 2>>"$folder/bad.log" || code=$?
   [ $code = 3 ] || { cat "$folder/bad.log"; fail "a NaN in layer $layer gave code $code on $ranks ranks"; }
   [ $((SECONDS - start)) -lt 30 ] || fail "the stages took $((SECONDS - start)) s to end"
   [ "$(grep -c "mpiquant: error: .*layers.$layer.mlp.down_proj.weight holds nan" "$folder/bad.log")" = 1 ] ||
     { cat "$folder/bad.log"; fail "the error is not said once"; }
   [ ! -e "$folder/bad" ] || fail "an output under its final name"
-  rm -rf "$folder"/bad.work "$folder"/.bad.partial-*
+  rm -rf "$folder"/bad.work "$folder"/bad.log "$folder"/.bad.partial-*
   echo "ok: a NaN in layer $layer on $ranks ranks"
 done
 
 # stopped PROPAGATED LAYER RANKS: a stop after a layer was committed, and on with other ranks.
 stopped() {
   local name=$1-$2-$3 propagate=(--propagate "$1") layer=$2 ranks=$3 code=0
-  (quantize "$ranks" $model "$name" "${staged[@]}" "${propagate[@]}" --quiet) 2>"$folder/$name.log" & local job=$!
+  (quantize "$ranks" $model "$name" "${staged[@]}" "${propagate[@]}" --quiet) 2>>"$folder/$name.log" & local job=$!
   for _ in $(seq 1200); do
     [ ! -e "$folder/$name.work/checkpoint/layer-0000$layer.json" ] || break
     sleep 0.02
@@ -64,7 +65,7 @@ for ranks in 2 4; do
 done
 
 # Stage 1 takes longer than a wait may last.
-(quantize 2 $model slow "${staged[@]}" --propagate gptq --hang-timeout 1 --quiet) 2>"$folder/slow.log" || fail "a stage that is done did not wait"
+(quantize 2 $model slow "${staged[@]}" --propagate gptq --hang-timeout 1 --quiet) 2>>"$folder/slow.log" || fail "a stage that is done did not wait"
 grep -q 'the stages work one after another' "$folder/slow.log" || fail "nothing is said of stages that wait for each other"
 cmp "$folder/slow/SHA256SUMS" "$folder/reference-gptq/SHA256SUMS" || fail "slow has other bytes"
 rm -rf "$folder"
