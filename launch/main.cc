@@ -71,6 +71,8 @@ int run(int argc, char** argv, bool& several_ranks) {
     if (world->rank() == 0)
       print_error(world->size() > 1 && error.rank() != 0 ? fmt::format("[rank {}] {}", error.rank(), error.what())
                                                          : error.what());
+    // mpirun ends the others with the first that leaves: one that was told to stop before has no second signal to spare.
+    if (attempt([&] { world->barrier(); }) && world->rank() != 0) std::this_thread::sleep_for(kForTheOneThatSpeaks);
     return static_cast<int>(error.code());
   }
   return 0;
