@@ -17,8 +17,10 @@ constexpr std::int64_t kProgramBytes = 36 * kMiB;
 // The same that calibration adds: text and tokens, HDF5's caches, small buffers.
 constexpr std::int64_t kCalibrationBytes = 12 * kMiB;
 constexpr std::int64_t kTokenBytes = 256;  // of a word of the vocabulary: what reading a tokenizer leaves in the heap
+constexpr std::int64_t kGgufTokenBytes = 320;  // the same of the metadata of a GGUF file, beside it
 constexpr std::int64_t kThreadBytes = 2 * kMiB;
 constexpr std::int64_t kOneDnnBytes = 16 * kMiB;  // its code, and the kernels it makes
+constexpr std::int64_t kRowsBytes = kMiB / 2;     // of rows as stored, their codes and what they are packed to
 constexpr std::int64_t kChunkTokens = 1024;       // of a product
 
 std::int64_t share_of(std::int64_t count, int replicas) { return (count + replicas - 1) / replicas; }
@@ -35,6 +37,11 @@ class Peak {
   }
 
   MemoryUse find() {
+    if (in_.by_rows) {
+      base_.program += kGgufTokenBytes * in_.shape.vocab;
+      base_.buffers = threads_ * std::max(kRowsBytes, in_.slab_bytes);
+      return base_;
+    }
     for_blocks([&](const BlockShape& block) { visit(block); });
     return most_;
   }

@@ -17,7 +17,8 @@ class Ledger {
         plan_(plan),
         codecs_(codecs_by_module(input.outputs)),
         bytes_(bytes_by_module(plan.files)),
-        costs_(static_cast<std::size_t>(input.topology.ranks)) {}
+        costs_(static_cast<std::size_t>(input.topology.ranks)),
+        slab_bytes_(costs_.size()) {}
 
   std::vector<RankCost> fill() {
     for (std::size_t l = 0; l < plan_.layers.size(); ++l)
@@ -33,6 +34,10 @@ class Ledger {
  private:
   RankCost& cost(int stage, int replica) {
     return costs_[static_cast<std::size_t>(stage) * static_cast<std::size_t>(plan_.replicas) + static_cast<std::size_t>(replica)];
+  }
+
+  bool by_rows(const std::vector<BlockSpec>& blocks) const {
+    return converts_by_rows(input_.recipe, input_.model, input_.outputs, blocks);
   }
 
   bool corrects() const { return !plan_.units.empty() && input_.recipe.gptaq_alpha > 0; }
@@ -64,6 +69,8 @@ class Ledger {
     const Container& container = find_container(input_.outputs[o].container);
     const std::int64_t bytes =
         (slab.row_end - slab.row_begin) * container.dense_row_bytes(input_.outputs[o], input_.model, tensor);
+    std::int64_t& largest = slab_bytes_[static_cast<std::size_t>(slab.rank)];
+    largest = std::max(largest, bytes);
     costs_[static_cast<std::size_t>(slab.rank)].bytes_written += bytes;
     costs_[static_cast<std::size_t>(slab.rank)].bytes_read += bytes;
   }
@@ -87,6 +94,10 @@ class Ledger {
     in.rounds = in.all_tokens > 0 && input_.recipe.compute != ComputeType::kF32;
     in.head = plan_.head && stage + 1 == plan_.stages;
     RankCost& of = costs_[static_cast<std::size_t>(rank)];
+    in.by_rows = !in.head || by_rows({{"head", {input_.model.head}}});
+    for (auto layer = first; layer < last; ++layer)
+      in.by_rows = in.by_rows && by_rows(input_.model.layers[static_cast<std::size_t>(layer)].blocks);
+    in.slab_bytes = slab_bytes_[static_cast<std::size_t>(rank)];
     of.tokens = in.tokens * (last - first);
     of.memory_use = peak_memory(in);
     of.memory = of.memory_use.total();
@@ -101,6 +112,7 @@ class Ledger {
   std::map<std::string, std::vector<CodecSpec>> codecs_;
   std::map<std::string, std::int64_t> bytes_;
   std::vector<RankCost> costs_;
+  std::vector<std::int64_t> slab_bytes_;  // of the largest of each rank
 };
 
 }  // namespace
@@ -114,6 +126,21 @@ std::map<std::string, std::vector<CodecSpec>> codecs_by_module(const std::vector
       if (std::ranges::find(codecs, choice.codec) == codecs.end()) codecs.push_back(choice.codec);
     }
   return out;
+}
+
+bool converts_by_rows(const Recipe& recipe, const ModelSpec& model, const std::vector<OutputSpec>& outputs,
+                      std::span<const BlockSpec> blocks) {
+  // Rows of a rotated model's o_proj and down_proj come of many; for simplicity all its linears are made as a whole.
+  if (recipe.method != "rtn" || !recipe.transforms.empty()) return false;
+  const auto packs_rows = [&](const LinearSpec& linear) {
+    return std::ranges::all_of(outputs, [&](const OutputSpec& output) {
+      const auto choice = std::ranges::find(output.linears, linear.module, [](const LinearChoice& of) { return of.linear.module; });
+      if (choice == output.linears.end() || choice->dense) return true;
+      return !choice->codec.mse && find_container(output.container).packs_parts(model, linear);
+    });
+  };
+  return std::ranges::all_of(blocks,
+                             [&](const BlockSpec& block) { return std::ranges::all_of(block.linears, packs_rows); });
 }
 
 std::map<std::string, std::int64_t> bytes_by_module(const std::vector<std::vector<FilePlan>>& files) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,10 @@ namespace mpiquant {
 
 // Distinct codecs that each linear is converted to, by module; linears that stay dense everywhere are absent.
 std::map<std::string, std::vector<CodecSpec>> codecs_by_module(const std::vector<OutputSpec>& outputs);
+// True if the recipe rounds to nearest without a search, and every output that stores one of these linears packs rows: then no
+// linear is needed as a whole.
+bool converts_by_rows(const Recipe& recipe, const ModelSpec& model, const std::vector<OutputSpec>& outputs,
+                      std::span<const BlockSpec> blocks);
 // Bytes that each module's pieces take over all outputs.
 std::map<std::string, std::int64_t> bytes_by_module(const std::vector<std::vector<FilePlan>>& files);
 

@@ -8,6 +8,7 @@
 #include "kernels/codec/rows.h"
 #include "src/base/error.h"
 #include "src/model/weights.h"
+#include "src/plan/rank_cost.h"
 #include "src/run/timed.h"
 
 namespace mpiquant {
@@ -30,16 +31,7 @@ RowConverter::RowConverter(Job& job, const ModelSpec& model, const TensorSource&
       report_(report) {}
 
 bool RowConverter::takes(std::span<const BlockSpec> blocks) const {
-  // Rows of a rotated model's o_proj and down_proj come of many; for simplicity all its linears are made as a whole.
-  if (recipe_.method != "rtn" || !recipe_.transforms.empty()) return false;
-  for (const BlockSpec& block : blocks)
-    for (const LinearSpec& linear : block.linears)
-      for (const BlockConverter::Variant& variant : converter_.variants_of(linear)) {
-        if (variant.codec.mse) return false;
-        for (const std::size_t output : variant.outputs)
-          if (!find_container(outputs_[output].container).packs_parts(model_, linear)) return false;
-      }
-  return true;
+  return converts_by_rows(recipe_, model_, outputs_, blocks);
 }
 
 std::string RowConverter::tensor_of(const LinearSpec& linear) const {

@@ -22,8 +22,7 @@ class RowConverter {
   RowConverter(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe,
                const std::vector<OutputSpec>& outputs, const BlockConverter& converter, OutputFiles& files, RankReport& report);
 
-  // True if the recipe rounds to nearest without a search, and every output that stores one of these linears packs rows.
-  bool takes(std::span<const BlockSpec> blocks) const;
+  bool takes(std::span<const BlockSpec> blocks) const;  // converts_by_rows
   // plans: of the blocks. Returns the records of the linears whose writer this replica is. Collective over the replicas.
   std::vector<TensorRecord> convert(std::span<const BlockSpec> blocks, std::span<const BlockPlan> plans);
 

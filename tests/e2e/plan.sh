@@ -18,7 +18,7 @@ fail() {
 }
 
 # Memory of each rank is that of the run's plan, and what the run takes is 75 to 100 % of it.
-for shape in "1" "2" "3" "2 --schedule staged --stages 2"; do
+for shape in "1" "2" "3" "2 --schedule staged --stages 2" "1 --method rtn --bits 8 --format gguf:q8_0" "2 --method rtn --format gptq" "2 --no-true-sequential --mse"; do
   read -r ranks rest <<<"$shape"
   read -ra more <<<"$rest"
   "$program" plan "$model" --ranks "$ranks" --json "${options[@]}" "${more[@]}" >"$work/plan.json"
