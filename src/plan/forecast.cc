@@ -9,6 +9,7 @@
 #include "src/plan/cost.h"
 #include "src/plan/output_choice.h"
 #include "src/plan/rank_cost.h"
+#include "src/plan/stages.h"
 
 namespace mpiquant {
 namespace {
@@ -58,6 +59,7 @@ class Forecaster {
           stages_, layers, layers);
     unit_samples_ = unit_samples(input.recipe, input.samples);
     if (input.plan == nullptr) shaped_ = shaped_outputs(input.recipe, input.shape);
+    bounds_ = stage_layers();
   }
 
   Forecast run() {
@@ -94,6 +96,21 @@ class Forecaster {
   }
 
  private:
+  // First layer of each stage, and the number of layers.
+  std::vector<std::size_t> stage_layers() const {
+    std::vector<std::size_t> bounds;
+    if (in_.plan != nullptr) {
+      for (int stage = 0; stage < stages_; ++stage) bounds.push_back(static_cast<std::size_t>(in_.plan->layers_of(stage).first));
+      bounds.push_back(in_.shape.layers.size());
+      return bounds;
+    }
+    const std::int64_t tokens = in_.samples * in_.length;
+    std::vector<LayerLoad> loads;
+    for (const LayerShape& layer : in_.shape.layers)
+      loads.push_back(layer_load(layer, tokens, in_.length, [](std::size_t) { return true; }));
+    return stage_bounds(loads, has_head() ? head_load(in_.shape, tokens) : LayerLoad{}, stages_);
+  }
+
   bool propagates() const {
     if (in_.outputs != nullptr) return propagated_output(in_.recipe, *in_.outputs).has_value();
     return in_.recipe.propagate != "original" && (!in_.recipe.propagate.empty() || stages_ == 1);
@@ -105,7 +122,7 @@ class Forecaster {
     out.samples = in_.samples;
     out.length = in_.length;
     out.unit_samples = unit_samples_;
-    out.stages = stages_;
+    out.bounds = bounds_;
     out.replicas = replicas_;
     out.threads = in_.threads;
     out.accelerated = in_.machine.accelerated;
@@ -241,11 +258,11 @@ class Forecaster {
     const std::size_t layers = in_.shape.layers.size();
     const std::int64_t units = (in_.samples + unit_samples_ - 1) / unit_samples_;
     for (int rank = 0; rank < in_.ranks; ++rank) {
-      const auto stage = static_cast<std::size_t>(rank / replicas_), stages = static_cast<std::size_t>(stages_);
+      const auto stage = static_cast<std::size_t>(rank / replicas_);
       const std::int64_t replica = rank % replicas_;
       MemoryInput in{.shape = in_.shape};
-      in.first = layers / stages * stage + std::min(stage, layers % stages);
-      in.last = in.first + layers / stages + (stage < layers % stages ? 1 : 0);
+      in.first = bounds_[stage];
+      in.last = bounds_[stage + 1];
       in.unit_tokens = unit_samples_ * in_.length;
       in.all_tokens = in_.samples * in_.length;
       in.tokens = std::min(in.all_tokens, (units / replicas_ + (replica < units % replicas_ ? 1 : 0)) * in.unit_tokens);
@@ -254,7 +271,7 @@ class Forecaster {
       in.true_sequential = in_.recipe.true_sequential || !propagates();
       in.corrects = in_.samples > 0 && in_.recipe.gptaq_alpha > 0;
       in.resident = in_.samples > 0 && stages_ > 1 && !propagates();
-      in.head = has_head() && stage + 1 == stages;
+      in.head = has_head() && in.last == layers;
       in.accelerated = in_.machine.accelerated;
       in.rounds = in_.samples > 0 && !in.accelerated && in_.recipe.compute != ComputeType::kF32;
       summary.memory.push_back(peak_memory(in));
@@ -266,6 +283,7 @@ class Forecaster {
   int replicas_;
   std::int64_t unit_samples_ = 1;
   std::vector<ShapedOutput> shaped_;  // without a plan
+  std::vector<std::size_t> bounds_;
 };
 
 }  // namespace

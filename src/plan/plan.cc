@@ -6,6 +6,7 @@
 
 #include "src/base/error.h"
 #include "src/plan/rank_cost.h"
+#include "src/plan/stages.h"
 #include "src/quant/rotation.h"
 
 namespace mpiquant {
@@ -44,14 +45,20 @@ std::vector<UnitPlan> plan_units(const PlanInput& input, int replicas) {
   return units;
 }
 
-// Layers to stages: contiguous, as even as possible, earlier stages take the remainder.
-std::vector<int> plan_stages(std::int64_t layers, int stages) {
-  std::vector<int> stage_of;
-  for (int stage = 0; stage < stages; ++stage) {
-    const std::int64_t count = layers / stages + (stage < layers % stages ? 1 : 0);
-    stage_of.insert(stage_of.end(), static_cast<std::size_t>(count), stage);
-  }
-  return stage_of;
+// First layer of each stage, and the number of layers.
+std::vector<std::size_t> plan_stages(const PlanInput& input) {
+  const PlanShape shape = shape_of(input.model);
+  const auto codecs = codecs_by_module(input.outputs);
+  const std::int64_t tokens = std::accumulate(input.sample_lengths.begin(), input.sample_lengths.end(), std::int64_t{0});
+  const std::int64_t length = tokens == 0 ? 0 : std::ranges::max(input.sample_lengths);
+  std::vector<LayerLoad> loads;
+  for (std::size_t l = 0; l < shape.layers.size(); ++l)
+    loads.push_back(layer_load(shape.layers[l], tokens, length, [&](std::size_t b) {
+      return std::ranges::any_of(input.model.layers[l].blocks[b].linears,
+                                 [&](const LinearSpec& linear) { return codecs.contains(linear.module); });
+    }));
+  const bool head = quantizes_head(input.outputs, input.model);
+  return stage_bounds(loads, head ? head_load(shape, tokens) : LayerLoad{}, input.recipe.stages);
 }
 
 // Balances sweep rows, Hessian owners and writers over the replicas of each stage, all over the whole run.
@@ -168,9 +175,10 @@ Plan make_plan(const PlanInput& input) {
     plan.files.push_back(find_container(input.outputs[o].container).layout(input.outputs[o], input.facts.at(o)));
 
   BlockPlanner planner(stages, plan.replicas, bytes_by_module(plan.files));
-  const std::vector<int> stage_of = plan_stages(layers, stages);
+  const std::vector<std::size_t> bounds = plan_stages(input);
   for (const LayerSpec& layer : input.model.layers) {
-    LayerPlan out{stage_of[static_cast<std::size_t>(layer.index)], {}};
+    const auto after = std::ranges::upper_bound(bounds, static_cast<std::size_t>(layer.index));
+    LayerPlan out{static_cast<int>(after - bounds.begin()) - 1, {}};
     for (const BlockSpec& block : layer.blocks) out.blocks.push_back(planner.plan(block, out.stage));
     plan.layers.push_back(std::move(out));
   }

@@ -58,19 +58,14 @@ class Builder {
   }
 
   Program build() {
-    Program out{in_.stages, in_.replicas, in_.threads, {}, {}, {}, units_};
-    const double ranks = in_.stages * in_.replicas;
+    Program out{in_.stages(), in_.replicas, in_.threads, {}, {}, {}, units_};
+    const double ranks = in_.stages() * in_.replicas;
     Amount hash;
     hash[Op::kHash] = hash[Op::kRead] = static_cast<double>(in_.shape.values() * in_.shape.source_bytes) / ranks;
     out.before.push_back(alone(Phase::kHash, hash));
     out.before.push_back(alone(Phase::kSlabs, copy_work(in_.dense_bytes / ranks, in_.dense_bytes / ranks)));
-    const std::size_t layers = in_.shape.layers.size(), stages = static_cast<std::size_t>(in_.stages);
-    std::size_t first = 0;
-    for (std::size_t s = 0; s < stages; ++s) {
-      const std::size_t last = first + layers / stages + (s < layers % stages ? 1 : 0);
-      out.stage.push_back(stage(first, last, s == 0, s + 1 == stages));
-      first = last;
-    }
+    for (std::size_t s = 0; s + 1 < in_.bounds.size(); ++s)
+      out.stage.push_back(stage(in_.bounds[s], in_.bounds[s + 1], s == 0, s + 2 == in_.bounds.size()));
     // Each file is summed by one rank.
     Amount sums;
     sums[Op::kSum] = sums[Op::kRead] = written_ + in_.dense_bytes;
@@ -267,7 +262,7 @@ class Builder {
 
   StageProgram stage(std::size_t first, std::size_t last, bool first_stage, bool last_stage) {
     StageProgram out;
-    const bool streams = calibrated() && !in_.propagates && in_.stages > 1;
+    const bool streams = calibrated() && !in_.propagates && in_.stages() > 1;
     if (streams) {
       for (std::size_t l = first; l < last; ++l)
         for (Step& step : read_layer(in_.shape.layers[l])) out.before.push_back(std::move(step));

@@ -100,7 +100,7 @@ struct ProgramInput {
   std::int64_t samples = 0;  // of calibration; 0: a method without
   std::int64_t length = 0;   // tokens of each
   std::int64_t unit_samples = 1;
-  int stages = 1;
+  std::vector<std::size_t> bounds = {};  // first layer of each stage, and the number of layers
   int replicas = 1;
   int threads = 1;
   bool accelerated = false;  // units and parts of a rank run together; weights travel in 2 bytes
@@ -113,6 +113,8 @@ struct ProgramInput {
   double files = 1;
   std::function<Stored(std::size_t layer, std::size_t block, std::size_t linear)> stored = {};  // layer == layers: the head
   const Plan* plan = nullptr;  // who does what; without it work is shared out as evenly as its pieces allow
+
+  int stages() const { return static_cast<int>(bounds.size()) - 1; }
 };
 
 Program make_program(const ProgramInput& input);

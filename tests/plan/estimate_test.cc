@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "src/plan/simulate.h"
+#include "src/plan/stages.h"
 #include "tests/plan/sample_model.h"
 
 namespace mpiquant {
@@ -50,7 +51,7 @@ Program program_of(const Setting& setting, const PlanShape& shape) {
   ProgramInput input{.shape = shape};
   input.samples = 24;
   input.length = 128;
-  input.stages = setting.stages;
+  input.bounds = stage_bounds(std::vector<LayerLoad>(shape.layers.size(), {1, 1}), {}, setting.stages);
   input.replicas = setting.replicas;
   input.threads = setting.threads;
   input.propagates = setting.propagates;
