@@ -48,6 +48,7 @@ Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source,
       streams_(!plan.units.empty() && !propagated_ && plan.stages > 1),
       start_(plan_starts(stage_ranges(plan), state.committed(),
                          state.snapshot_layers())[static_cast<std::size_t>(job.grid.stage())]),
+      lines_(job.grid, stage_ranges(plan).back().second, static_cast<std::int64_t>(state.layers.size())),
       loader_(job, source, model),
       committer_(job, checkpoint, files, options, first_, report),
       converter_(
@@ -316,7 +317,6 @@ void Pipeline::report_layer(const std::vector<TensorRecord>& records, std::chron
   std::vector<double> all(static_cast<std::size_t>(group.size()));
   const std::vector<std::size_t> counts(all.size(), sizeof(double));
   group.all_gather_v(bytes_of(std::span(&busy, 1)), counts, bytes_of(all));
-  if (!progress_) return;
   double loss = 0, damping = 0;
   for (const TensorRecord& record : records) {
     loss += record.error;
@@ -324,7 +324,7 @@ void Pipeline::report_layer(const std::vector<TensorRecord>& records, std::chron
   }
   const auto slowest = std::max_element(all.begin(), all.end()) - all.begin();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  progress_->item_done(fmt::format("loss {:.4g}, damping {:.2g}, {:.1f} s, slowest rank {} ({:.1f} s)", loss, damping,
+  lines_.layer_done(fmt::format("loss {:.4g}, damping {:.2g}, {:.1f} s, slowest rank {} ({:.1f} s)", loss, damping,
                                    took.count(), job_.grid.shape.rank_of(job_.grid.stage(), static_cast<int>(slowest)),
                                    all[static_cast<std::size_t>(slowest)]));
 }
@@ -337,11 +337,16 @@ void Pipeline::run() {
     if (error.code() != ExitCode::kStopped) throw;
     stopped = error;
   }
+  lines_.end_stage();
   // Stages end hours apart, and one that was asked to stop first finishes its layer.
   std::int64_t stops = stopped ? 1 : 0;
   Pending meeting = job_.world.start_all_reduce_max(Buffer<std::int64_t>(std::span(&stops, 1)));
   if (stopped) meeting.wait();  // within the deadline: a stage that no signal reached does not stop
-  for (BackOff back_off; !meeting.test(); back_off.pause()) report_.marks.mark();
+  for (BackOff back_off; !meeting.test(); back_off.pause()) {
+    lines_.poll();
+    report_.marks.mark();
+  }
+  lines_.end();
   if (stops != 0) agree(job_.world, stopped);
 }
 
@@ -351,9 +356,6 @@ void Pipeline::run_stage() {
   report_.layers_skipped = std::count_if(state_.layers.begin(), state_.layers.end(), [this](const auto& layer) {
     return layer.first >= first_ && layer.first < (calibrated() ? start_.first : last_);
   });
-  std::int64_t done = 0;
-  for (std::int64_t l = first_; l < last_; ++l) done += committed(l) ? 1 : 0;
-  if (job_.grid.replica() == 0) progress_.emplace("layer", last_ - first_, done);
   if (calibrated() && start_.from != HiddenFrom::kNowhere) {
     collectively(*job_.grid.group, [&] { make_units(); });
     if (streams_)
@@ -372,7 +374,6 @@ void Pipeline::run_stage() {
     run_layer(l, std::move(weights));
   }
   committer_.finish();
-  progress_.reset();
   if (start_.sends && !streams_)
     for (std::size_t turn = 0, end = turns(); turn < end; ++turn) send_unit(turn);
 }

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "io/tensor_source.h"
-#include "src/base/progress.h"
 #include "src/model/decoder.h"
 #include "src/plan/plan.h"
 #include "src/run/checkpoint.h"
@@ -18,6 +17,7 @@
 #include "src/run/hessian.h"
 #include "src/run/hessian_store.h"
 #include "src/run/job.h"
+#include "src/run/layer_lines.h"
 #include "src/run/layer_loader.h"
 #include "src/run/output_files.h"
 #include "src/run/report.h"
@@ -113,9 +113,9 @@ class Pipeline {
   std::int64_t first_, last_;  // layers of this stage; a quantized head is one more
   bool streams_;               // units pass all stages before anything is quantized
   StageStart start_;
-  std::int64_t current_ = 0;          // layer
-  std::optional<Progress> progress_;  // on one replica
-  double busy_before_ = 0;            // seconds of work before this layer
+  std::int64_t current_ = 0;  // layer
+  LayerLines lines_;
+  double busy_before_ = 0;  // seconds of work before this layer
   LayerLoader loader_;
   Committer committer_;
   BlockConverter converter_;

@@ -87,6 +87,7 @@ void Pipeline::exchange(Pending pending) {
       agree(*job_.grid.group,
             Error(ExitCode::kStopped, "stopped on request between two stages; the same command goes on from there"));
     if (wishes[1] == 0) return;
+    lines_.poll();
     report_.marks.mark();
   }
 }

@@ -65,7 +65,10 @@ for ranks in 2 4; do
 done
 
 # Stage 1 takes longer than a wait may last.
-(quantize 2 $model slow "${staged[@]}" --propagate gptq --hang-timeout 1 --quiet) 2>>"$folder/slow.log" || fail "a stage that is done did not wait"
+(quantize 2 $model slow "${staged[@]}" --propagate gptq --hang-timeout 1) 2>>"$folder/slow.log" || fail "a stage that is done did not wait"
 grep -q 'the stages work one after another' "$folder/slow.log" || fail "nothing is said of stages that wait for each other"
+for layer in 1 2 3 4 5 6; do
+  grep -q "layer $layer of 6: stage $((layer > 3)), loss" "$folder/slow.log" || { cat "$folder/slow.log"; fail "no line of layer $layer"; }
+done
 cmp "$folder/slow/SHA256SUMS" "$folder/reference-gptq/SHA256SUMS" || fail "slow has other bytes"
 rm -rf "$folder"
