@@ -173,15 +173,20 @@ void check_recipe(const Recipe& recipe) {
   check(!recipe.outputs.empty(), ExitCode::kUsage, "no output format is given (nothing would be written) add --format");
 }
 
-std::vector<std::string> idle_patterns(const Recipe& recipe, const ModelSpec& model) {
-  std::vector<std::string> modules{model.head.module};
+std::vector<std::string> idle_choices(const Recipe& recipe, const ModelSpec& model, const std::vector<OutputSpec>& outputs) {
+  std::vector<std::string> idle, modules{model.head.module};
   for (const LayerSpec& layer : model.layers)
     for (const BlockSpec& block : layer.blocks)
       for (const LinearSpec& linear : block.linears) modules.push_back(linear.module);
-  std::vector<std::string> idle;
   const auto look = [&](const char* kind, const Rule& rule) {
     if (std::ranges::none_of(modules, [&](const std::string& module) { return matches(rule, module); }))
-      idle.push_back(fmt::format("{} \"{}\"", kind, rule.pattern));
+      return idle.push_back(fmt::format("{} \"{}\" matches no linear of the model: it changes nothing", kind, rule.pattern));
+    const bool changes = rule.dense || std::ranges::any_of(outputs, [&](const OutputSpec& output) {
+                           return std::ranges::any_of(output.linears, [&](const LinearChoice& choice) {
+                             return choice.codec.kind == CodecKind::kInt && matches(rule, choice.linear.module);
+                           });
+                         });
+    if (!changes) idle.push_back(fmt::format("{} \"{}\" changes nothing: the outputs have their own", kind, rule.pattern));
   };
   for (const Rule& rule : recipe.rules) look("the rule", rule);
   for (const auto& [pattern, group] : recipe.ragged_groups) {
@@ -189,6 +194,19 @@ std::vector<std::string> idle_patterns(const Recipe& recipe, const ModelSpec& mo
     rule.pattern = pattern;
     look("the ragged group", rule);
   }
+
+  const Recipe usual;
+  const auto given = [&](const char* name, auto value, auto default_value, auto of_codec) {
+    const bool used = std::ranges::any_of(outputs, [&](const OutputSpec& output) {
+      return std::ranges::any_of(output.linears, [&](const LinearChoice& choice) { return of_codec(choice.codec) == value; });
+    });
+    if (value != default_value && !used)
+      idle.push_back(fmt::format("{} = {} changes nothing: the outputs have their own", name, value));
+  };
+  given("bits", recipe.bits, usual.bits, [](const CodecSpec& codec) { return codec.bits; });
+  given("group_size", recipe.group_size, usual.group_size, [](const CodecSpec& codec) { return codec.group_size; });
+  given("sym", recipe.symmetric, usual.symmetric, [](const CodecSpec& codec) { return codec.symmetric; });
+  given("mse", recipe.mse, usual.mse, [](const CodecSpec& codec) { return codec.mse; });
   return idle;
 }
 

@@ -96,8 +96,9 @@ std::optional<CodecSpec> base_codec(const std::string& format, const Recipe& rec
 std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& model, const std::map<std::string, DType>& dtypes,
                                         std::vector<std::string>& notes);
 
-// Rules and ragged groups, as they are written, whose patterns match no linear of the model.
-std::vector<std::string> idle_patterns(const Recipe& recipe, const ModelSpec& model);
+// What of a recipe changes nothing, a sentence each: patterns that match no linear of the model; widths, groups and grids that
+// no linear of the outputs has, because their types have their own.
+std::vector<std::string> idle_choices(const Recipe& recipe, const ModelSpec& model, const std::vector<OutputSpec>& outputs);
 
 // True if some output stores the model's head with a codec.
 bool quantizes_head(const std::vector<OutputSpec>& outputs, const ModelSpec& model);

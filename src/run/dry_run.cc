@@ -43,8 +43,7 @@ Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) 
     propagated_output(request.recipe, outputs);
     check_gptaq(request, outputs, job.backend);
     check_gates(request.gates, notes, {});
-    for (const std::string& pattern : idle_patterns(request.recipe, model.spec))
-      notes.push_back(fmt::format("{} matches no linear of {}: it changes nothing", pattern, request.model));
+    for (std::string& idle : idle_choices(request.recipe, model.spec, outputs)) notes.push_back(std::move(idle));
     std::vector<std::int64_t> lengths;
     std::int64_t tokens = 0;
     for (const auto& sample : request.calibration.samples) {

@@ -228,8 +228,7 @@ Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& mod
     run.outputs = resolve_outputs(request.recipe, model.spec, model.dtypes(), run.notes);
     check_gptaq(request, run.outputs, job.backend);
     check_gates(request.gates, run.notes, {});  // what is known before the work
-    for (const std::string& pattern : idle_patterns(request.recipe, model.spec))
-      warn_line("{} matches no linear of {}: it changes nothing", pattern, request.model);
+    for (const std::string& idle : idle_choices(request.recipe, model.spec, run.outputs)) warn_line("{}", idle);
     run.facts = run_facts(request.recipe, model, run.outputs);
     std::vector<std::int64_t> lengths;
     for (const auto& sample : request.calibration.samples) lengths.push_back(static_cast<std::int64_t>(sample.size()));

@@ -1,13 +1,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "src/base/error.h"
 #include "tests/plan/resolved.h"
 
 namespace mpiquant {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 std::string usage_error(const Recipe& recipe, const ModelSpec& model) {
   try {
@@ -104,6 +108,34 @@ TEST(Recipe, AQuantizedTiedHeadNeedsUntying) {
   EXPECT_THAT(usage_error(recipe, sample_model(2, true)), HasSubstr("--untie"));
   recipe.untie = true;
   EXPECT_TRUE(resolve(recipe, sample_model(2, true)).front().untied);
+}
+
+TEST(Recipe, WhatChangesNothingIsTold) {
+  const ModelSpec model = sample_model();
+  const auto idle = [&](const std::string& formats, const std::function<void(Recipe&)>& change) {
+    Recipe recipe;
+    recipe.outputs = parse_outputs(formats);
+    change(recipe);
+    return idle_choices(recipe, model, resolve(recipe, model));
+  };
+  EXPECT_THAT(idle("gptq", [](Recipe&) {}), IsEmpty());
+  EXPECT_THAT(idle("gguf:q4_0", [](Recipe&) {}), IsEmpty());
+  EXPECT_THAT(idle("gguf:q8_0", [](Recipe& recipe) { recipe.bits = 8; }), IsEmpty()) << "that is its width";
+  EXPECT_THAT(idle("gptq,gguf:q4_0", [](Recipe& recipe) { recipe.bits = 8; }), IsEmpty()) << "of one of them";
+  EXPECT_THAT(idle("gguf:q4_0",
+                   [](Recipe& recipe) {
+                     recipe.bits = 3;
+                     recipe.symmetric = false;
+                     recipe.group_size = 64;
+                     recipe.mse = true;
+                   }),
+              ElementsAre(HasSubstr("bits = 3"), HasSubstr("group_size = 64"), HasSubstr("sym = false"), HasSubstr("mse = true")));
+  const auto with_rules = [](Recipe& recipe) {
+    recipe.rules = {parse_rule("*down:dense"), parse_rule("*o_proj:bits=8"), parse_rule("*v_proj:dense")};
+  };
+  EXPECT_THAT(idle("gptq", with_rules), ElementsAre(HasSubstr("\"*down\" matches no linear")));
+  EXPECT_THAT(idle("gguf:q4_0", with_rules),
+              ElementsAre(HasSubstr("\"*down\" matches no linear"), HasSubstr("\"*o_proj\" changes nothing")));
 }
 
 TEST(Recipe, PropagationNamesAnOutput) {
