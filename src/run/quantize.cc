@@ -23,6 +23,7 @@
 #include "src/run/rotated_model.h"
 #include "src/run/run_facts.h"
 #include "src/run/run_state.h"
+#include "src/run/structure.h"
 
 namespace mpiquant {
 namespace {
@@ -247,6 +248,16 @@ Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& mod
   return run;
 }
 
+// The last look before an output gets its name: with the readers that `evaluate` and `verify` use.
+void check_structure(const fs::path& folder) {
+  Structure structure = read_structure(folder);
+  if (structure.unreadable) structure.problems.emplace_back(structure.unreadable->what());
+  if (structure.problems.empty()) return;
+  fail(ExitCode::kCorrupt,
+       "an output is not what was written: {} (it gets no final name) look at the disk and its file system, then run again",
+       structure.problems.front());
+}
+
 void finish_outputs(Job& job, const QuantizeRequest& request, Prepared& run, const std::vector<TensorRecord>& records,
                     const std::vector<fs::path>& folders, RunningSums& sums) {
   std::vector<std::string> found = run.notes;
@@ -315,7 +326,9 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
   report.bytes_summed_at_end = files.sums().bytes_at_end();
   const PhaseTimer timer(report, "rename");
   collectively(job.world, [&] {
-    if (job.world.rank() == 0) state.publish();
+    if (job.world.rank() != 0) return;
+    for (const fs::path& folder : folders) check_structure(folder);
+    state.publish();
   });
 }
 

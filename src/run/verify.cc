@@ -18,6 +18,7 @@
 #include "src/comm/collectives.h"
 #include "src/model/config.h"
 #include "src/run/rotated_source.h"
+#include "src/run/structure.h"
 #include "src/run/terminal_text.h"
 
 namespace mpiquant {
@@ -38,13 +39,6 @@ struct Place {
 Place find_place(const std::string& path) {
   if (path_kind(path) == PathKind::kFile) return {fs::absolute(path).parent_path(), path};
   return {resolve_model(path).directory, {}};
-}
-
-std::optional<Error> problem_of(auto&& work) {
-  std::optional<Error> error = attempt(work);
-  // What the machine cannot do says nothing about the output.
-  if (error && error->code() != ExitCode::kInput && error->code() != ExitCode::kUsage) throw Error(*error);
-  return error;
 }
 
 bool states_architecture(const Place& place) { return path_kind((place.directory / "config.json").string()) == PathKind::kFile; }
@@ -85,23 +79,6 @@ void check_sums(Communicator& world, const Place& place, Verification& result) {
       if (!sums.contains(path)) found.push_back(fmt::format("{}: not in {}", path, kManifestName));
   std::ranges::sort(found);
   result.problems.insert(result.problems.end(), found.begin(), found.end());
-}
-
-// Headers that cannot be read, one line a file.
-void check_headers(const Place& place, Verification& result) {
-  std::vector<fs::path> files;
-  if (place.file.empty()) {
-    for (const std::string& name : list_directory(place.directory.string())) files.push_back(place.directory / name);
-  } else {
-    files.push_back(place.file);
-  }
-  for (const fs::path& path : files) {
-    const auto error = problem_of([&] {
-      if (path.extension() == ".safetensors") parse_safetensors_header(File::open_read(path.string()));
-      if (path.extension() == ".gguf") parse_gguf(File::open_read(path.string()));
-    });
-    if (error) result.problems.push_back(error->what());
-  }
 }
 
 struct Original {
@@ -277,13 +254,12 @@ Verification verify(Communicator& world, const VerifyRequest& request) {
   agree(world, attempt([&] { place = find_place(request.path); }));
   check_sums(world, place, result);
   agree(world, attempt([&] {
-          check_headers(place, result);
-          unreadable = problem_of([&] { model = open_plain_model(place.model()); });
-          if (unreadable) return;
-          unreadable = problem_of([&] { spec = parse_config(model.config, DType::kF32); });
-          if (unreadable) return;
-          for (const std::string& problem : tensor_problems(spec, *model.source)) result.problems.push_back(problem);
-          if (!request.against) return;
+          Structure structure = read_structure(place.directory, place.file);
+          result.problems.insert(result.problems.end(), structure.problems.begin(), structure.problems.end());
+          unreadable = structure.unreadable;
+          model = std::move(structure.model);
+          spec = std::move(structure.spec);
+          if (unreadable || !request.against) return;
           const Place other = find_place(*request.against);
           original.emplace(Original{open_plain_model(other.model()), {}, {}});
           original->spec = parse_config(original->model.config, DType::kF32);

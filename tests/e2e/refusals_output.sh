@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Outputs that cannot be written. The third argument is a library that plays a full disk.
+# Outputs that cannot be written. The third argument is a library that plays bad disks.
 # shellcheck source=tests/e2e/refusals_lib.sh
 source "$(dirname "$0")/refusals_lib.sh"
-full_disk=$3
+bad_disk=$3
 copy
 to() { quantize=(quantize "$folder/model" --calibration "$text" --nsamples 8 --seqlen 64 --output "$1" --quiet); }
 
@@ -42,9 +42,14 @@ else
 fi
 refused "unwritable place" 6 'cannot create|not writable' 'choose a place this user may write to' "${quantize[@]}"
 to "$folder/run/out"
-export LD_PRELOAD="$full_disk" MPIQUANT_TEST_FULL_DISK="$folder/run/"
+export LD_PRELOAD="$bad_disk" MPIQUANT_TEST_FULL_DISK="$folder/run/"
 refused "full disk" 6 'No space left on device' 'free space or choose another file system' "${quantize[@]}"
-unset LD_PRELOAD MPIQUANT_TEST_FULL_DISK
+unset MPIQUANT_TEST_FULL_DISK
+export MPIQUANT_TEST_LYING_DISK="$folder/run/"
+for format in gptq compressed-tensors gguf:q8_0; do
+  refused "a disk that lies, $format" 4 'output is not what was written: .*(tensor)' 'look at the disk' "${quantize[@]}" --format $format
+done
+unset LD_PRELOAD MPIQUANT_TEST_LYING_DISK
 refused_full() {  # COMMAND…: its results are not taken
   local code=0
   "$program" "$@" >/dev/full 2>"$folder/log" || code=$?
