@@ -9,6 +9,7 @@
 #include "launch/setup.h"
 #include "launch/text_options.h"
 #include "src/base/log.h"
+#include "src/comm/launch_env.h"
 #include "src/plan/forecast.h"
 #include "src/plan/sbatch.h"
 #include "src/plan/simulate.h"
@@ -109,7 +110,12 @@ Answer answer(const Question& question, int ranks) {
     std::vector<std::string> notes;
     out.outputs = resolve_outputs(recipe, question.model.input->spec, question.model.dtypes(), notes);
     const std::vector<RunFacts> facts = run_facts(recipe, *question.model.input, out.outputs);
-    out.plan = make_plan({question.model.input->spec, recipe, out.outputs, facts, question.lengths, {ranks, question.threads}});
+    out.plan = make_plan({question.model.input->spec,
+                          recipe,
+                          out.outputs,
+                          facts,
+                          question.lengths,
+                          {ranks, question.threads, ranks > 1 || launched_in_job(process_env)}});
     input.model_spec = &question.model.input->spec;
     input.outputs = &out.outputs;
     input.plan = &*out.plan;

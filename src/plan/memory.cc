@@ -12,11 +12,12 @@ namespace {
 constexpr std::int64_t kMiB = 1 << 20;
 constexpr std::int64_t kFactorTile = 128;
 constexpr std::int64_t kHeldElements = 2 << 20;  // of small units whose cross moments are summed together
-// Resident without any model: program, MPI, HDF5 and BLAS code, tokenizer; and per thread its stack and BLAS packing area.
-constexpr std::int64_t kProgramBytes = 36 * kMiB;
+// Resident without any model: program, HDF5 and BLAS code, tokenizer; MPI; and per thread its stack and BLAS packing area.
+constexpr std::int64_t kProgramBytes = 27 * kMiB;
+constexpr std::int64_t kMpiBytes = 9 * kMiB;
 // The same that calibration adds: text and tokens, HDF5's caches, small buffers.
 constexpr std::int64_t kCalibrationBytes = 12 * kMiB;
-constexpr std::int64_t kTokenBytes = 256;  // of a word of the vocabulary: what reading a tokenizer leaves in the heap
+constexpr std::int64_t kTokenBytes = 256;      // of a word of the vocabulary: what reading a tokenizer leaves in the heap
 constexpr std::int64_t kGgufTokenBytes = 320;  // the same of the metadata of a GGUF file, beside it
 constexpr std::int64_t kThreadBytes = 2 * kMiB;
 constexpr std::int64_t kOneDnnBytes = 16 * kMiB;  // its code, and the kernels it makes
@@ -29,6 +30,7 @@ class Peak {
  public:
   explicit Peak(const MemoryInput& input) : in_(input), threads_(input.accelerated ? 1 : input.threads) {
     base_.program = kProgramBytes + in_.threads * kThreadBytes + kTokenBytes * in_.shape.vocab;
+    if (in_.launched) base_.program += kMpiBytes;
     if (in_.all_tokens > 0) base_.program += kCalibrationBytes;
     if (in_.rounds) base_.program += kOneDnnBytes + in_.threads * rounded_bytes();
     const int entered = in_.true_sequential ? 0 : 1;  // kept until the layer is quantized

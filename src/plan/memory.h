@@ -30,6 +30,7 @@ struct MemoryInput {
   std::int64_t unit_tokens = 0;     // of the largest unit
   int replicas = 1;
   int threads = 1;
+  bool launched = true;         // MPI is there
   bool true_sequential = true;  // else the blocks of a layer are converted together
   bool corrects = false;        // GPTAQ: the original activations are kept beside the quantized ones
   bool resident = false;        // all layers of the stage are held

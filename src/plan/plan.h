@@ -16,7 +16,8 @@ namespace mpiquant {
 // The machine a plan is made for, as plain numbers.
 struct Topology {
   int ranks = 1;
-  int threads = 1;  // per rank
+  int threads = 1;       // per rank
+  bool launched = true;  // by mpirun or srun; else one rank, without MPI
 };
 
 // A fixed list of consecutive samples; the smallest piece of forward work.

@@ -86,6 +86,7 @@ class Ledger {
     }
     in.replicas = plan_.replicas;
     in.threads = input_.topology.threads;
+    in.launched = input_.topology.launched;
     const bool propagates = propagated_output(input_.recipe, input_.outputs).has_value();
     in.true_sequential = input_.recipe.true_sequential || !propagates;
     in.corrects = corrects();
@@ -134,13 +135,13 @@ bool converts_by_rows(const Recipe& recipe, const ModelSpec& model, const std::v
   if (recipe.method != "rtn" || !recipe.transforms.empty()) return false;
   const auto packs_rows = [&](const LinearSpec& linear) {
     return std::ranges::all_of(outputs, [&](const OutputSpec& output) {
-      const auto choice = std::ranges::find(output.linears, linear.module, [](const LinearChoice& of) { return of.linear.module; });
+      const auto choice =
+          std::ranges::find(output.linears, linear.module, [](const LinearChoice& of) { return of.linear.module; });
       if (choice == output.linears.end() || choice->dense) return true;
       return !choice->codec.mse && find_container(output.container).packs_parts(model, linear);
     });
   };
-  return std::ranges::all_of(blocks,
-                             [&](const BlockSpec& block) { return std::ranges::all_of(block.linears, packs_rows); });
+  return std::ranges::all_of(blocks, [&](const BlockSpec& block) { return std::ranges::all_of(block.linears, packs_rows); });
 }
 
 std::map<std::string, std::int64_t> bytes_by_module(const std::vector<std::vector<FilePlan>>& files) {

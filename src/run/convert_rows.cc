@@ -30,9 +30,7 @@ RowConverter::RowConverter(Job& job, const ModelSpec& model, const TensorSource&
       files_(files),
       report_(report) {}
 
-bool RowConverter::takes(std::span<const BlockSpec> blocks) const {
-  return converts_by_rows(recipe_, model_, outputs_, blocks);
-}
+bool RowConverter::takes(std::span<const BlockSpec> blocks) const { return converts_by_rows(recipe_, model_, outputs_, blocks); }
 
 std::string RowConverter::tensor_of(const LinearSpec& linear) const {
   return linear.role == Role::kHead ? model_.head_weight() : linear.weight();

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "src/base/hash.h"
+#include "src/comm/launch_env.h"
 #include "src/run/correction.h"
 #include "src/run/gates.h"
 #include "src/run/identity.h"
@@ -53,7 +54,8 @@ Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) 
     const std::vector<RunFacts> facts = run_facts(request.recipe, model, outputs);
     for (std::size_t o = 0; o < outputs.size(); ++o)
       for (const std::string& note : facts[o].notes) notes.push_back(outputs[o].label + ": " + note);
-    const Plan plan = make_plan({model.spec, request.recipe, outputs, facts, lengths, {job.world.size(), threads}});
+    const Plan plan = make_plan(
+        {model.spec, request.recipe, outputs, facts, lengths, {job.world.size(), threads, launched_in_job(process_env)}});
     out = {{"model", request.model},
            {"output", request.output},
            {"recipe", identity_json(request.recipe)},

@@ -17,9 +17,7 @@ LayerLines::LayerLines(const Grid& grid, std::int64_t total, std::int64_t done) 
   for (int stage = 1; stage < grid.shape.stages; ++stage) receive(stages_.emplace_back(Stage{stage}));
 }
 
-void LayerLines::receive(Stage& stage) {
-  stage.pending = grid_.pipe->start_recv(bytes_of(stage.line), stage.number, kLineTag);
-}
+void LayerLines::receive(Stage& stage) { stage.pending = grid_.pipe->start_recv(bytes_of(stage.line), stage.number, kLineTag); }
 
 void LayerLines::take(Stage& stage) {
   const std::string text(stage.line.begin(), std::ranges::find(stage.line, '\0'));

@@ -324,9 +324,9 @@ void Pipeline::report_layer(const std::vector<TensorRecord>& records, std::chron
   }
   const auto slowest = std::max_element(all.begin(), all.end()) - all.begin();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  lines_.layer_done(fmt::format("loss {:.4g}, damping {:.2g}, {:.1f} s, slowest rank {} ({:.1f} s)", loss, damping,
-                                   took.count(), job_.grid.shape.rank_of(job_.grid.stage(), static_cast<int>(slowest)),
-                                   all[static_cast<std::size_t>(slowest)]));
+  lines_.layer_done(fmt::format("loss {:.4g}, damping {:.2g}, {:.1f} s, slowest rank {} ({:.1f} s)", loss, damping, took.count(),
+                                job_.grid.shape.rank_of(job_.grid.stage(), static_cast<int>(slowest)),
+                                all[static_cast<std::size_t>(slowest)]));
 }
 
 void Pipeline::run() {

@@ -9,6 +9,7 @@
 #include "src/base/hash.h"
 #include "src/base/log.h"
 #include "src/base/version.h"
+#include "src/comm/launch_env.h"
 #include "src/model/weights.h"
 #include "src/plan/output_choice.h"
 #include "src/quant/method.h"
@@ -233,7 +234,8 @@ Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& mod
     run.facts = run_facts(request.recipe, model, run.outputs);
     std::vector<std::int64_t> lengths;
     for (const auto& sample : request.calibration.samples) lengths.push_back(static_cast<std::int64_t>(sample.size()));
-    run.plan = make_plan({model.spec, request.recipe, run.outputs, run.facts, lengths, {job.world.size(), threads}});
+    run.plan = make_plan(
+        {model.spec, request.recipe, run.outputs, run.facts, lengths, {job.world.size(), threads, launched_in_job(process_env)}});
   });
   require_same(job.world, {{"program version", std::string(version())},
                            {"plan", xxh3_hex(to_json(*run.plan).dump())},

@@ -17,12 +17,14 @@ fail() {
   exit 1
 }
 
-# Memory of each rank is that of the run's plan, and what the run takes is 75 to 100 % of it.
+# Memory of each rank is that of the run's plan, and what the run takes is 75 to 100 % of it. One rank needs no MPI.
 for shape in "1" "2" "3" "2 --schedule staged --stages 2" "1 --method rtn --bits 8 --format gguf:q8_0" "2 --method rtn --format gptq" "2 --no-true-sequential --mse"; do
   read -r ranks rest <<<"$shape"
   read -ra more <<<"$rest"
   "$program" plan "$model" --ranks "$ranks" --json "${options[@]}" "${more[@]}" >"$work/plan.json"
-  "${mpi[@]}" -n "$ranks" "$program" quantize "$model" --output "$work/out" -q "${options[@]}" "${more[@]}"
+  launcher=()
+  if [ "$ranks" -gt 1 ]; then launcher=("${mpi[@]}" -n "$ranks"); fi
+  "${launcher[@]}" "$program" quantize "$model" --output "$work/out" -q "${options[@]}" "${more[@]}"
   python3 - "$work/plan.json" "$work/out.work/report.json" "$shape" <<'PY' || fail "memory of $shape"
 import json, sys
 plan, report = json.load(open(sys.argv[1])), json.load(open(sys.argv[2]))

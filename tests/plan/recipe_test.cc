@@ -122,14 +122,15 @@ TEST(Recipe, WhatChangesNothingIsTold) {
   EXPECT_THAT(idle("gguf:q4_0", [](Recipe&) {}), IsEmpty());
   EXPECT_THAT(idle("gguf:q8_0", [](Recipe& recipe) { recipe.bits = 8; }), IsEmpty()) << "that is its width";
   EXPECT_THAT(idle("gptq,gguf:q4_0", [](Recipe& recipe) { recipe.bits = 8; }), IsEmpty()) << "of one of them";
-  EXPECT_THAT(idle("gguf:q4_0",
-                   [](Recipe& recipe) {
-                     recipe.bits = 3;
-                     recipe.symmetric = false;
-                     recipe.group_size = 64;
-                     recipe.mse = true;
-                   }),
-              ElementsAre(HasSubstr("bits = 3"), HasSubstr("group_size = 64"), HasSubstr("sym = false"), HasSubstr("mse = true")));
+  EXPECT_THAT(
+      idle("gguf:q4_0",
+           [](Recipe& recipe) {
+             recipe.bits = 3;
+             recipe.symmetric = false;
+             recipe.group_size = 64;
+             recipe.mse = true;
+           }),
+      ElementsAre(HasSubstr("bits = 3"), HasSubstr("group_size = 64"), HasSubstr("sym = false"), HasSubstr("mse = true")));
   const auto with_rules = [](Recipe& recipe) {
     recipe.rules = {parse_rule("*down:dense"), parse_rule("*o_proj:bits=8"), parse_rule("*v_proj:dense")};
   };
