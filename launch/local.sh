@@ -76,6 +76,16 @@ export OMP_NUM_THREADS=$threads
 
 mpirun "${options[@]}" "$program" "$@" <&0 &
 launcher=$!
+# Open MPI 4.1's mpirun can hang in its own end after ranks that left with an error (a lock of PMIx 4.2): without ranks it has nothing
+# left to do.
+(
+  ranks_seen='' idle=0
+  while sleep 1 && kill -0 "$launcher" 2>/dev/null; do
+    if pgrep -P "$launcher" >/dev/null; then ranks_seen=yes idle=0; elif [ -n "$ranks_seen" ]; then idle=$((idle + 1)); fi
+    [ "$idle" -lt 10 ] || kill -KILL "$launcher"
+  done
+) >/dev/null 2>&1 &
+watch=$!
 signalled=
 trap 'signalled=yes; kill -USR2 "$launcher" 2>/dev/null' TERM USR2
 # A signal ends the wait early, with a code of its own.
@@ -85,6 +95,7 @@ while :; do
   code=$?
   [ -n "$signalled" ] || break
 done
+kill "$watch" 2>/dev/null
 
 case $code in
   [0-6] | 75) exit "$code" ;;

@@ -49,6 +49,14 @@ kill -TERM $job
 wait $job
 expect "SIGTERM" 75 $?
 
+# An mpirun that does not end after its ranks.
+printf '#!/bin/sh\nsleep 2\nexec sleep 300\n' >"$tools/mpirun"
+chmod +x "$tools/mpirun"
+start=$SECONDS
+PATH=$tools:$PATH "$local_sh" --ranks 2 exit 75 >"$output" 2>&1
+expect "a launcher that hangs" 6 $?
+[ $((SECONDS - start)) -lt 60 ] || expect "its end" "soon" "after $((SECONDS - start)) s"
+
 "$local_sh" >"$output" 2>&1
 expect "no command" 2 $?
 "$local_sh" --ranks 0 threads >"$output" 2>&1
