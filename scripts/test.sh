@@ -36,10 +36,10 @@ if [ $conformance = yes ]; then
   part "reader environment"
   wait "$environment" || { cat "$readers"; exit 1; }
   part "conformance tests"
-  # What the readers cache (compiled extensions, configurations) stays in the clone.
-  mkdir -p .venv/cache
+  # What the readers cache (compiled extensions, configurations) and leave behind stays in the clone.
+  mkdir -p .venv/cache/tmp
   # Two files of tests at a time, each on one thread: more would not fit the memory of a small machine.
-  env XDG_CACHE_HOME="$PWD/.venv/cache" HF_HOME="$PWD/.venv/cache/huggingface" TORCH_EXTENSIONS_DIR="$PWD/.venv/cache/torch" \
-    OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile --basetemp .venv/cache/pytest tests/conformance
+  env XDG_CACHE_HOME="$PWD/.venv/cache" TMPDIR="$PWD/.venv/cache/tmp" HF_HOME="$PWD/.venv/cache/huggingface" TORCH_EXTENSIONS_DIR="$PWD/.venv/cache/torch" \
+    OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -rs -n 2 --dist loadfile --basetemp .venv/cache/pytest tests/conformance
 fi
 part "all tests passed"

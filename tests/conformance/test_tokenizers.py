@@ -115,6 +115,18 @@ def test_tokenizer_model_equals_tokenizer_json(tmp_path):
         assert first_difference(texts, ours(tmp_path, texts, tmp_path, special), theirs(directory, texts, special)) is None
 
 
+def test_tokenizer_model_of_llama_2(tmp_path):
+    """A vocabulary that exists as tokenizer.model alone: against SentencePiece itself, which knows no added tokens in texts."""
+    from sentencepiece import SentencePieceProcessor
+
+    directory = fixture("tokenizers/llama2-spm")
+    theirs_alone = SentencePieceProcessor(model_file=str(directory / "tokenizer.model"))
+    texts = [p.read_bytes().decode("utf-8") for p in sorted(fixture("text").iterdir())]
+    texts += [t for t in random_texts(3000) if not any(special in t for special in ("<s>", "</s>", "<unk>"))]
+    assert len(texts) > 2000
+    assert first_difference(texts, ours(directory, texts, tmp_path), theirs_alone.encode(texts)) is None
+
+
 def trained(normalizer=None, pre_tokenizer=None, post_processor=None, added=(), alphabet="", corpus=None, **options):
     """A small BPE tokenizer of the given parts, trained on a fixed text."""
     from tokenizers import trainers
