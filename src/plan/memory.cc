@@ -16,11 +16,13 @@ constexpr std::int64_t kHeldElements = 2 << 20;  // of small units whose cross m
 constexpr std::int64_t kProgramBytes = 27 * kMiB;
 constexpr std::int64_t kMpiBytes = 9 * kMiB;
 // The same that calibration adds: text and tokens, HDF5's caches, small buffers.
-constexpr std::int64_t kCalibrationBytes = 12 * kMiB;
-constexpr std::int64_t kTokenBytes = 256;      // of a word of the vocabulary: what reading a tokenizer leaves in the heap
-constexpr std::int64_t kGgufTokenBytes = 320;  // the same of the metadata of a GGUF file, beside it
+constexpr std::int64_t kCalibrationBytes = 11 * kMiB;
+constexpr std::int64_t kTokenBytes = 256;        // of a word of the vocabulary: what reading a tokenizer leaves in the heap
+constexpr std::int64_t kCopiedTokenBytes = 192;  // the same where its files are only copied
+constexpr std::int64_t kGgufTokenBytes = 320;    // the same of the metadata of a GGUF file, beside kTokenBytes
 constexpr std::int64_t kThreadBytes = 2 * kMiB;
 constexpr std::int64_t kOneDnnBytes = 16 * kMiB;  // its code, and the kernels it makes
+constexpr std::int64_t kStoredBytes = 4 * kMiB;   // of a tensor as it is stored, read at a time
 constexpr std::int64_t kRowsBytes = kMiB / 2;     // of rows as stored, their codes and what they are packed to
 constexpr std::int64_t kChunkTokens = 1024;       // of a product
 
@@ -29,7 +31,8 @@ std::int64_t share_of(std::int64_t count, int replicas) { return (count + replic
 class Peak {
  public:
   explicit Peak(const MemoryInput& input) : in_(input), threads_(input.accelerated ? 1 : input.threads) {
-    base_.program = kProgramBytes + in_.threads * kThreadBytes + kTokenBytes * in_.shape.vocab;
+    base_.program = kProgramBytes + in_.threads * kThreadBytes;
+    base_.program += (in_.all_tokens > 0 || in_.writes_gguf ? kTokenBytes : kCopiedTokenBytes) * in_.shape.vocab;
     if (in_.launched) base_.program += kMpiBytes;
     if (in_.all_tokens > 0) base_.program += kCalibrationBytes;
     if (in_.rounds) base_.program += kOneDnnBytes + in_.threads * rounded_bytes();
@@ -140,6 +143,7 @@ class Peak {
     const std::int64_t codes = 3 * largest;  // of the parts as sent, as received, and of the linear being packed
     MemoryUse loading = base_;
     loading.buffers = largest * kFloat;  // the linear as read, on its way to the backend, and this rank's share of it
+    loading.buffers += std::min(kStoredBytes, largest * in_.shape.source_bytes);
     if (in_.replicas > 1) loading.buffers += share_of(largest, in_.replicas) * kFloat;
     consider(loading);
     if (in_.all_tokens == 0) {

@@ -38,6 +38,7 @@ struct MemoryInput {
   bool accelerated = false;     // weights are held in 2 bytes
   bool kept_hessians = false;   // no calibration, but Hessians of another run
   bool rounds = false;          // operands of products are rounded to 2 bytes when they are needed
+  bool writes_gguf = false;     // with the tokenizer in it
   bool by_rows = false;         // all linears of the stage are rounded a part at a time, into GGUF files
   std::int64_t slab_bytes = 0;  // of the largest slab it writes
 };

@@ -95,6 +95,7 @@ class Ledger {
     in.rounds = in.all_tokens > 0 && input_.recipe.compute != ComputeType::kF32;
     in.head = plan_.head && stage + 1 == plan_.stages;
     RankCost& of = costs_[static_cast<std::size_t>(rank)];
+    in.writes_gguf = std::ranges::any_of(input_.outputs, [](const OutputSpec& output) { return output.container == "gguf"; });
     in.by_rows = !in.head || by_rows({{"head", {input_.model.head}}});
     for (auto layer = first; layer < last; ++layer)
       in.by_rows = in.by_rows && by_rows(input_.model.layers[static_cast<std::size_t>(layer)].blocks);

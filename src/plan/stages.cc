@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/codec/codec.h"
 #include "src/base/error.h"
 #include "src/plan/cost.h"
 
