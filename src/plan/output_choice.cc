@@ -26,6 +26,8 @@ struct Format {
     return !gguf() &&
            (codec.empty() || std::ranges::any_of(containers(), [&](const Container* c) { return c->name() == codec; }));
   }
+  // Codes of a quantized GGUF type.
+  bool blocks() const { return (gguf() && codec.empty()) || std::ranges::find(ggml_codecs(), codec) != ggml_codecs().end(); }
 };
 
 Format split_format(const std::string& format) {
@@ -134,6 +136,7 @@ std::string to_text(const Rule& rule) {
   if (rule.bits) parts.push_back(fmt::format("bits={}", *rule.bits));
   if (rule.group_size) parts.push_back(fmt::format("group_size={}", *rule.group_size));
   if (rule.symmetric) parts.push_back(fmt::format("sym={}", *rule.symmetric));
+  if (rule.codec) parts.push_back("codec=" + *rule.codec);
   return fmt::format("{}:{}", rule.pattern, fmt::join(parts, ","));
 }
 
@@ -173,10 +176,14 @@ void check_output(const OutputChoice& output) {
   for (const OwnKey& own : kOwnKeys)
     check(!output.own.contains(std::string(own.key)) || own.has_effect(format), ExitCode::kUsage,
           "{} has no effect on {} ({}) remove it", own.key, output.format, own.why);
-  for (const Rule& rule : output.rules)
-    check(rule.dense || format.integers(), ExitCode::kUsage,
-          "the rule for \"{}\" has no effect on {} (its type has its own bits and groups) make it dense, or remove it",
-          rule.pattern, output.format);
+  for (const Rule& rule : output.rules) {
+    const bool chooses = format.integers() ? rule.bits || rule.group_size || rule.symmetric : rule.codec && format.blocks();
+    check(rule.dense || chooses, ExitCode::kUsage, "the rule for \"{}\" has no effect on {} ({}) make it dense, or remove it",
+          rule.pattern, output.format,
+          format.integers() ? "its codes are integers of bits, group_size and sym"
+          : format.blocks() ? "its type has its own bits and groups; codec names another"
+                            : "nothing is quantized in it");
+  }
 }
 
 void check_labels(const std::vector<OutputChoice>& outputs) {

@@ -85,6 +85,8 @@ void apply_rule(const Recipe& recipe, const LinearSpec& linear, LinearChoice& ch
       if (rule.bits) choice.codec.bits = *rule.bits;
       if (rule.group_size) choice.codec.group_size = *rule.group_size;
       if (rule.symmetric) choice.codec.symmetric = *rule.symmetric;
+    } else if (rule.codec) {
+      choice.codec = ggml_codec(*rule.codec);
     }
     return;
   }
@@ -135,6 +137,8 @@ void settle_ragged(const Recipe& recipe, const FormatChoice& format, const std::
 }
 
 }  // namespace
+
+std::span<const std::string_view> ggml_codecs() { return kGgmlCodecs; }
 
 std::vector<std::string> codecs_of(std::string_view container) {
   std::vector<std::string> names;

@@ -7,6 +7,7 @@
 #include <regex>
 
 #include "src/base/error.h"
+#include "src/base/nearest.h"
 #include "src/plan/output_choice.h"
 
 namespace mpiquant {
@@ -62,7 +63,7 @@ Rule parse_rule(const std::string& text) {
   // The pattern may hold colons itself ("re:..."), so the choice begins after the last one.
   const std::size_t colon = text.rfind(':');
   check(colon != std::string::npos && colon > 0 && colon + 1 < text.size(), ExitCode::kUsage,
-        "rule \"{}\" has no choice (a rule is PATTERN:dense or PATTERN:bits=B,group_size=G,sym=true|false)", text);
+        "rule \"{}\" has no choice (a rule is PATTERN:dense or PATTERN:bits=B,group_size=G,sym=true|false,codec=TYPE)", text);
   Rule rule{.pattern = text.substr(0, colon), .dense = false, .bits = {}, .group_size = {}, .symmetric = {}};
   for (const std::string& item : split(text.substr(colon + 1), ',')) {
     if (item == "dense") {
@@ -78,9 +79,11 @@ Rule parse_rule(const std::string& text) {
       rule.group_size = parse_number<std::int64_t>(value, text);
     } else if (key == "sym" && (value == "true" || value == "false")) {
       rule.symmetric = value == "true";
+    } else if (key == "codec") {
+      rule.codec = value;
     } else {
-      fail(ExitCode::kUsage, "\"{}\" in rule \"{}\" is unknown (known: dense, bits=B, group_size=G, sym=true, sym=false)", item,
-           text);
+      fail(ExitCode::kUsage,
+           "\"{}\" in rule \"{}\" is unknown (known: dense, bits=B, group_size=G, sym=true, sym=false, codec=TYPE)", item, text);
     }
   }
   check_rule(rule);
@@ -90,13 +93,21 @@ Rule parse_rule(const std::string& text) {
 void check_rule(const Rule& rule) {
   check(!rule.pattern.empty(), ExitCode::kUsage,
         "a rule has no pattern (it says which linears are meant) give one, as *down_proj");
-  const bool chooses = rule.bits || rule.group_size || rule.symmetric;
+  const bool chooses = rule.bits || rule.group_size || rule.symmetric || rule.codec;
   check(rule.dense || chooses, ExitCode::kUsage,
-        "the rule for \"{}\" says nothing (a rule is dense, or has bits, group_size or sym) add one of them", rule.pattern);
+        "the rule for \"{}\" says nothing (a rule is dense, or has bits, group_size, sym or codec) add one of them",
+        rule.pattern);
   check(!rule.dense || !chooses, ExitCode::kUsage,
-        "the rule for \"{}\" is dense and has bits, group_size or sym (a dense linear has none of them) keep one", rule.pattern);
+        "the rule for \"{}\" is dense and has bits, group_size, sym or codec (a dense linear has none of them) keep one",
+        rule.pattern);
   if (rule.bits) check_bits(*rule.bits);
   if (rule.group_size) check_group_size(*rule.group_size);
+  if (rule.codec) {
+    const std::vector<std::string> known(ggml_codecs().begin(), ggml_codecs().end());
+    check(std::ranges::find(known, *rule.codec) != known.end(), ExitCode::kUsage,
+          "codec = \"{}\" of the rule for \"{}\" is no quantized GGUF type {}", *rule.codec, rule.pattern,
+          suggestion(*rule.codec, known));
+  }
   matches(rule, "");  // compiles a regular expression
 }
 
@@ -119,6 +130,7 @@ Json identity_json(const Recipe& recipe) {
     if (rule.bits) row["bits"] = *rule.bits;
     if (rule.group_size) row["group_size"] = *rule.group_size;
     if (rule.symmetric) row["sym"] = *rule.symmetric;
+    if (rule.codec) row["codec"] = *rule.codec;
     rules.push_back(std::move(row));
   }
   Json ragged = Json::object();
@@ -183,7 +195,10 @@ std::vector<std::string> idle_choices(const Recipe& recipe, const ModelSpec& mod
       return idle.push_back(fmt::format("{} \"{}\" matches no linear of the model: it changes nothing", kind, rule.pattern));
     const bool changes = rule.dense || std::ranges::any_of(outputs, [&](const OutputSpec& output) {
                            return std::ranges::any_of(output.linears, [&](const LinearChoice& choice) {
-                             return choice.codec.kind == CodecKind::kInt && matches(rule, choice.linear.module);
+                             const bool integers = choice.codec.kind == CodecKind::kInt;
+                             const bool named =
+                                 integers ? rule.bits || rule.group_size || rule.symmetric : rule.codec.has_value();
+                             return named && matches(rule, choice.linear.module);
                            });
                          });
     if (!changes) idle.push_back(fmt::format("{} \"{}\" changes nothing: the outputs have their own", kind, rule.pattern));
@@ -192,6 +207,7 @@ std::vector<std::string> idle_choices(const Recipe& recipe, const ModelSpec& mod
   for (const auto& [pattern, group] : recipe.ragged_groups) {
     Rule rule;
     rule.pattern = pattern;
+    rule.group_size = group;
     look("the ragged group", rule);
   }
 

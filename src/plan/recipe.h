@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/container.h"
@@ -20,9 +22,10 @@ struct Rule {
   std::optional<int> bits;
   std::optional<std::int64_t> group_size;
   std::optional<bool> symmetric;
+  std::optional<std::string> codec = {};  // ggml type, in outputs that have one; the others are of integer grids
 };
 
-// "PATTERN:dense" or "PATTERN:bits=8,group_size=64,sym=true". Throws (usage error).
+// "PATTERN:dense", or any of "PATTERN:bits=8,group_size=64,sym=true,codec=q8_0". Throws (usage error).
 Rule parse_rule(const std::string& text);
 bool matches(const Rule& rule, const std::string& module);
 // Checks that a rule says something and does not contradict itself. Throws (usage error).
@@ -82,6 +85,9 @@ Json identity_json(const Recipe& recipe);
 // Throws (usage error).
 void check_recipe_values(const Recipe& recipe);
 void check_recipe(const Recipe& recipe);
+
+// The quantized types of GGUF files: "q4_0", …
+std::span<const std::string_view> ggml_codecs();
 
 // What may stand behind the colon of --format CONTAINER:CODEC, the default first; empty: nothing.
 std::vector<std::string> codecs_of(std::string_view container);

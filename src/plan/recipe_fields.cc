@@ -231,8 +231,8 @@ constexpr auto kFields = std::to_array<RecipeField>({
    nullptr, set<&R::true_sequential>, shown<&R::true_sequential>},
   {"", "compute", "compute", kValue, "TYPE", "products of activations: f32, bf16 (faster where the processor has AVX512-BF16 or AMX; the "
    "codes differ slightly), or f16 (GPUs alone)", "bf16", kNone, compute_names, set_compute, shown_compute},
-  {"", "rules", "rule", kList, "PATTERN:CHOICE", "dense, or bits=B,group_size=G,sym=true|false, for linears whose name matches (shell "
-   "wildcards, or re:REGEX); the first match decides", "*.down_proj:bits=8", kNone, nullptr, set_rules, shown_nothing},
+  {"", "rules", "rule", kList, "PATTERN:CHOICE", "dense, or bits=B,group_size=G,sym=true|false,codec=TYPE (of GGUF), for linears whose name "
+   "matches (shell wildcards, or re:REGEX); the first match decides", "*.down_proj:bits=8", kNone, nullptr, set_rules, shown_nothing},
   {"", "ragged", "ragged", kList, "CHOICE", "linears that no whole number of groups fits, but in `dense` outputs, which take a shorter last group: dense, or PATTERN=GROUP_SIZE", "dense",
    kNone, nullptr, set_ragged, shown_nothing},
   {"", "lm_head", "lm-head", kSwitch, "", "quantize the output head too", "true", kNone, nullptr, set<&R::quantize_head>, shown<&R::quantize_head>},

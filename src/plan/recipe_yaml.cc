@@ -157,7 +157,7 @@ class Reader {
   }
 
   Rule read_rule(const YAML::Node& item) {
-    static const Strings kKeys = {"pattern", "dense", "bits", "group_size", "sym"};
+    static const Strings kKeys = {"pattern", "dense", "bits", "group_size", "sym", "codec"};
     if (!item.IsMap()) refuse(item, "a rule is a mapping (as {{pattern: \"*.down_proj\", bits: 8}}) give one");
     Rule rule{.pattern = "", .dense = false, .bits = {}, .group_size = {}, .symmetric = {}};
     each(item, "rules", [&](const std::string& key, const YAML::Node& name, const YAML::Node& given) {
@@ -178,6 +178,7 @@ class Reader {
       if (key == "bits") as_field("bits"), rule.bits = one.recipe.bits;
       if (key == "group_size") as_field("group_size"), rule.group_size = one.recipe.group_size;
       if (key == "sym") as_field("sym"), rule.symmetric = one.recipe.symmetric;
+      if (key == "codec") rule.codec = text;
     });
     at(item, [&] { check_rule(rule); });
     return rule;

@@ -7,6 +7,7 @@
 
 #include "io/file.h"
 #include "src/base/error.h"
+#include "src/base/hash.h"
 
 namespace mpiquant {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kRun = "run.json";
+constexpr const char* kPlan = "plan.json";
 
 std::string numbered(const char* kind, std::int64_t layer) { return fmt::format("{}-{:05}", kind, layer); }
 
@@ -82,7 +84,7 @@ std::string Checkpoint::hidden_name(std::int64_t layer, int rank) {
 
 void Checkpoint::check_own() const {
   if (path_kind(folder_) == PathKind::kNothing) return;
-  const std::regex own("run\\.json.*|(codes|hidden|layer)-[0-9]{5,9}.*");
+  const std::regex own("(run|plan)\\.json.*|(codes|hidden|layer)-[0-9]{5,9}.*");
   for (const std::string& name : list_directory(folder_))
     check(std::regex_match(name, own), ExitCode::kUsage,
           "{} holds {}, which is of no interrupted run (the folder is removed with the state in it) choose another --work-dir",
@@ -114,6 +116,10 @@ void Checkpoint::begin(const Identity& identity) const {
 void Checkpoint::remove() const {
   remove_path(path(kRun));
   remove_path(folder_);
+}
+
+void Checkpoint::keep_plan(const Json& plan) const {
+  replace_text_file(path(kPlan), Json{{"hash", xxh3_hex(plan.dump())}, {"plan", plan}}.dump() + "\n");
 }
 
 void Checkpoint::commit_layer(std::int64_t layer, const std::vector<TensorRecord>& records,

@@ -14,6 +14,7 @@ namespace mpiquant {
 
 // The durable state of a run, in a folder that all ranks see:
 //   run.json             the run's identity; written once the output files exist in the partial folder
+//   plan.json            who did what in the last start, and its hash; for people
 //   layer-00005.json     layer 5 is in the outputs: records of its tensors, which file holds each linear's codes, and how far the
 //                        output files were summed when it was written
 //   codes-00005-2.h5     codes of the propagated output that rank 2 packed (src/run/codes_file.h)
@@ -38,6 +39,8 @@ class Checkpoint {
   // Begins anew: removes what is there.
   void begin(const Identity& identity) const;
   void remove() const;
+  // plan: in its canonical form.
+  void keep_plan(const Json& plan) const;
 
   // codes: module → file in the folder. sums: states of RunningSums, over layers that are committed. kernels: kernel sets of the
   // ranks that made it.

@@ -291,7 +291,9 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
   OutputFiles files(*run.plan, run.outputs, model.spec, folders, job.world.rank());
   std::string left;
   collectively(job.world, [&] {
-    if (job.world.rank() == 0) left = Checkpoint::to_json(state.prepare(files, folders, identity)).dump();
+    if (job.world.rank() != 0) return;
+    left = Checkpoint::to_json(state.prepare(files, folders, identity)).dump();
+    state.checkpoint().keep_plan(to_json(*run.plan));
   });
   const Checkpoint::State resumed = Checkpoint::state_from(Json::parse(broadcast_string(job.world, left, 0)));
   files.sums().resume(resumed);

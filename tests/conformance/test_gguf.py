@@ -15,6 +15,7 @@ CASES = {
     "q4_0": (["--bits", "4", "--sym"], "dense:q4_0"),
     "q4_1": (["--bits", "4", "--no-sym"], "dense:q4_1"),
     "q8_0": (["--bits", "8", "--sym"], "dense:q8_0"),
+    "q4_0 and others": (["--bits", "4", "--sym", "--rule", "*.down_proj:codec=q8_0", "--rule", "*.v_proj:codec=q4_1"], "dense:q4_0"),
     "f32": (["--method", "rtn"], None),
     "f16": (["--method", "rtn"], None),
     "bf16": (["--method", "rtn"], None),
@@ -31,8 +32,9 @@ def files(quantized, tiny_llama):
 
     def make(kind):
         options, dense = CASES[kind]
-        out = quantized(*options, formats=[f"gguf:{kind}"] + ([dense] if dense else []))
-        found = sorted(out[f"gguf:{kind}"].glob("*.gguf"))
+        of_kind = f"gguf:{kind.split()[0]}"
+        out = quantized(*options, formats=[of_kind] + ([dense] if dense else []))
+        found = sorted(out[of_kind].glob("*.gguf"))
         assert len(found) == 1, found
         return found[0], out[dense] if dense else tiny_llama
 
@@ -48,6 +50,16 @@ def test_gguf_py(kind, files):
     for name, w in theirs.items():
         expected = ours[name].float()
         assert torch.equal(w, expected.to(stored).float() if w.dim() == 2 else expected), name
+
+
+def test_types_follow_the_rules(files):
+    from gguf import GGUFReader
+
+    path, _ = files("q4_0 and others")
+    types = {t.name: t.tensor_type.name for t in GGUFReader(path).tensors if t.name.startswith("blk.") and len(t.shape) == 2}
+    assert len(types) == 42
+    for name, stored in types.items():
+        assert stored == ("Q8_0" if "ffn_down" in name else "Q4_1" if "attn_v" in name else "Q4_0"), name
 
 
 @pytest.mark.parametrize("kind", CASES)

@@ -47,6 +47,12 @@ code=0; wait "$job" || code=$?
 [ $code = 75 ] || fail "USR2 gave code $code"
 [ ! -e "$folder/one" ] || fail "an output under its final name"
 grep -q "stopped on request" "$folder/one.log" || fail "no word about the stop"
+planned=$("$program" plan $model --ranks 2 --bits 4 --group-size 64 --nsamples 64 --seqlen 256 --threads 1 --json)
+python3 - "$folder/one.work/checkpoint/plan.json" "$planned" <<'PY' || fail "the checkpoint holds another plan"
+import json, sys
+kept, planned = json.load(open(sys.argv[1])), json.loads(sys.argv[2])
+assert kept["plan"]["version"] == 1 and kept["plan"]["replicas"] == 2 and kept["hash"] == planned["plan"], (kept["hash"], planned["plan"])
+PY
 (quantize 3 one --restart require) 2>"$folder/again.log"
 grep -q "going on with" "$folder/again.log" || fail "the second start began anew"
 cmp "$folder/one/SHA256SUMS" "$folder/reference/SHA256SUMS" || fail "other bytes after a stop"

@@ -5,11 +5,13 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "kernels/codec/activations.h"
 #include "kernels/codec/blocks.h"
+#include "kernels/codec/codec_table.h"
 #include "kernels/codec/grids.h"
 #include "kernels/codec/rows.h"
 #include "kernels/cpu/encode.h"
@@ -343,6 +345,30 @@ TEST(Codec, UnknownParametersAreRefused) {
   wide.group_size = 64;
   for (const CodecSpec& codec : {int_codec(5, 32, true), int_codec(4, 0, true), int_codec(4, 32, true, DType::kI8), wide})
     EXPECT_THROW(cpu::encode(w.view(), codec), Error);
+}
+
+TEST(CodecTable, EveryRowRoundsAndDecodes) {
+  const Sample w(8, 64, 3);
+  double norm = 0;
+  for (const float value : w.values) norm += static_cast<double>(value) * static_cast<double>(value);
+  std::set<std::string_view> names;
+  for (std::size_t i = 0; i < codecs().size(); ++i) {
+    const CodecInfo& row = codecs()[i];
+    SCOPED_TRACE(row.name);
+    EXPECT_EQ(static_cast<std::size_t>(row.kind), i);
+    EXPECT_TRUE(names.insert(row.name).second);
+    EXPECT_FALSE(row.about.empty());
+    const CodecSpec codec = row.kind == CodecKind::kInt ? int_codec(4, 32, true) : ggml_codec(row.kind);
+    EXPECT_TRUE(to_string(codec).starts_with(row.name));
+    const EncodedRows rows = cpu::encode(w.view(), codec);
+    Sample decoded(w.rows, w.cols, 0);
+    cpu::decode(rows, codec, plain_groups(codec, w.cols), {decoded.values.data(), w.rows, w.cols, w.cols, MemSpace::kHost});
+    double error = 0;
+    for (std::size_t at = 0; at < w.values.size(); ++at)
+      error += std::pow(static_cast<double>(w.values[at]) - static_cast<double>(decoded.values[at]), 2);
+    EXPECT_GT(error, 0);
+    EXPECT_LT(error, 0.03 * norm);
+  }
 }
 
 TEST(Codec, NamesSayWhatTheyAre) {

@@ -31,11 +31,12 @@ TEST(Rule, ReadsChoicesAfterTheLastColon) {
   EXPECT_EQ(rule.group_size, 64);
   EXPECT_EQ(rule.symmetric, false);
   EXPECT_TRUE(parse_rule("*down_proj:dense").dense);
+  EXPECT_EQ(parse_rule("*v_proj:bits=8,codec=q8_0").codec, "q8_0");
 }
 
 TEST(Rule, RefusesWhatItDoesNotKnow) {
-  for (const char* text :
-       {"down_proj", ":dense", "x:", "x:bits=5", "x:bits=four", "x:group_size=0", "x:colour=red", "x:sym=maybe"})
+  for (const char* text : {"down_proj", ":dense", "x:", "x:bits=5", "x:bits=four", "x:group_size=0", "x:colour=red",
+                           "x:sym=maybe", "x:codec=q9_0", "x:codec=f16", "x:codec=", "x:dense,codec=q8_0"})
     EXPECT_THROW(parse_rule(text), Error) << text;
 }
 
@@ -110,6 +111,24 @@ TEST(Recipe, AQuantizedTiedHeadNeedsUntying) {
   EXPECT_TRUE(resolve(recipe, sample_model(2, true)).front().untied);
 }
 
+TEST(Recipe, RulesGiveGgufFilesOtherTypes) {
+  Recipe recipe;
+  recipe.outputs = parse_outputs("gguf:q4_0,gptq,dense:q4_1");
+  recipe.rules = {parse_rule("*down_proj:codec=q8_0"), parse_rule("*v_proj:bits=8,codec=q4_1"), parse_rule("*o_proj:bits=2")};
+  const auto outputs = resolve(recipe, sample_model());
+  const auto codec = [&](std::size_t output, const std::string& name) {
+    const auto& linears = outputs[output].linears;
+    const std::string module = "model.layers.1." + name;
+    return to_string(std::ranges::find(linears, module, [](const LinearChoice& of) { return of.linear.module; })->codec);
+  };
+  const char* const names[] = {"mlp.down_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.up_proj"};
+  const char* const expected[][4] = {{"q8_0", "q4_1", "q4_0", "q4_0"},
+                                     {"int4 g128 sym", "int8 g128 sym", "int2 g128 sym", "int4 g128 sym"},
+                                     {"q8_0", "q4_1", "q4_1", "q4_1"}};
+  for (std::size_t o = 0; o < 3; ++o)
+    for (std::size_t n = 0; n < 4; ++n) EXPECT_EQ(codec(o, names[n]), expected[o][n]) << o << " " << names[n];
+}
+
 TEST(Recipe, WhatChangesNothingIsTold) {
   const ModelSpec model = sample_model();
   const auto idle = [&](const std::string& formats, const std::function<void(Recipe&)>& change) {
@@ -135,6 +154,9 @@ TEST(Recipe, WhatChangesNothingIsTold) {
     recipe.rules = {parse_rule("*down:dense"), parse_rule("*o_proj:bits=8"), parse_rule("*v_proj:dense")};
   };
   EXPECT_THAT(idle("gptq", with_rules), ElementsAre(HasSubstr("\"*down\" matches no linear")));
+  const auto with_codec = [](Recipe& recipe) { recipe.rules = {parse_rule("*o_proj:codec=q8_0")}; };
+  EXPECT_THAT(idle("gptq,gguf:q4_0", with_codec), IsEmpty());
+  EXPECT_THAT(idle("gptq", with_codec), ElementsAre(HasSubstr("\"*o_proj\" changes nothing")));
   EXPECT_THAT(idle("gguf:q4_0", with_rules),
               ElementsAre(HasSubstr("\"*down\" matches no linear"), HasSubstr("\"*o_proj\" changes nothing")));
 }

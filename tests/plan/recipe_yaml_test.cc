@@ -245,14 +245,14 @@ TEST(RecipeYaml, Transforms) {
 
 TEST(RecipeYaml, RulesAreThoseOfTheCommandLine) {
   const RunChoices choices = parse(R"(rules:
-  - {pattern: "*.down_proj", bits: 8, group_size: 64, sym: false}
+  - {pattern: "*.down_proj", bits: 8, group_size: 64, sym: false, codec: q8_0}
   - pattern: re:layers\.0\.
     dense: true
 )");
   const auto& rules = choices.recipe.rules;
   ASSERT_EQ(rules.size(), 2U);
   Recipe same;
-  same.rules = {parse_rule("*.down_proj:bits=8,group_size=64,sym=false"), parse_rule("re:layers\\.0\\.:dense")};
+  same.rules = {parse_rule("*.down_proj:bits=8,group_size=64,sym=false,codec=q8_0"), parse_rule("re:layers\\.0\\.:dense")};
   EXPECT_EQ(identity_json(choices.recipe), identity_json(same));
 }
 
@@ -268,6 +268,7 @@ TEST(RecipeYaml, WrongRulesAreRefused) {
       {"rules:\n  - {pattern: \"*\", bits: x}\n", "rules.bits"},
       {"rules:\n  - {pattern: \"*\", group_size: 0}\n", "group_size = 0"},
       {"rules:\n  - {pattern: \"*\", sym: no}\n", "rules.sym"},
+      {"rules:\n  - {pattern: \"*\", codec: q9}\n", "no quantized GGUF type (known: q4_0, q4_1, q8_0)"},
       {"rules:\n  - {pattern: \"*\", dense: 1}\n", "rules.dense"},
       {"rules:\n  - {pattern: \"re:[\", bits: 4}\n", "regular expression"},
       {"rules:\n  - {pattern: \"*\", group-size: 64}\n", "did you mean \"group_size\""},
