@@ -47,7 +47,7 @@ code=0; wait "$job" || code=$?
 [ $code = 75 ] || fail "USR2 gave code $code"
 [ ! -e "$folder/one" ] || fail "an output under its final name"
 grep -q "stopped on request" "$folder/one.log" || fail "no word about the stop"
-planned=$("$program" plan $model --ranks 2 --bits 4 --group-size 64 --nsamples 64 --seqlen 256 --threads 1 --json)
+planned=$(MPIQUANT_HOME=$PWD "$program" plan $model --ranks 2 --bits 4 --group-size 64 --nsamples 64 --seqlen 256 --threads 1 --json)
 python3 - "$folder/one.work/checkpoint/plan.json" "$planned" <<'PY' || fail "the checkpoint holds another plan"
 import json, sys
 kept, planned = json.load(open(sys.argv[1])), json.loads(sys.argv[2])
