@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 
 #include "src/base/error.h"
 #include "src/base/nearest.h"
@@ -26,8 +27,12 @@ struct Format {
     return !gguf() &&
            (codec.empty() || std::ranges::any_of(containers(), [&](const Container* c) { return c->name() == codec; }));
   }
-  // Codes of a quantized GGUF type.
-  bool blocks() const { return (gguf() && codec.empty()) || std::ranges::find(ggml_codecs(), codec) != ggml_codecs().end(); }
+  // Codes of a quantized GGUF type, whose name may have capitals.
+  bool blocks() const {
+    const auto lower = [](unsigned char c) { return static_cast<char>(std::tolower(c)); };
+    return (gguf() && codec.empty()) ||
+           std::ranges::any_of(ggml_codecs(), [&](std::string_view type) { return std::ranges::equal(codec, type, {}, lower); });
+  }
 };
 
 Format split_format(const std::string& format) {

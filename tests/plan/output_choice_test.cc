@@ -155,8 +155,8 @@ TEST(OutputChoice, WhatWouldHaveNoEffectIsRefused) {
     EXPECT_THAT(refusal(text), HasSubstr("no effect")) << text;
   for (const char* text : {"gguf[bits=8]", "gguf[sym=false]", "dense[bits=3,dense_dtype=float16]", "dense:gptq[group_size=32]",
                            "gguf:q4_0[rule=*down_proj:dense,embedding_type=q8_0]", "gguf:q4_0[rule=*down_proj:codec=q8_0]",
-                           "gguf[rule=*down_proj:codec=q8_0]", "dense:q4_0[rule=[*down_proj:bits=8,codec=q8_0]]",
-                           "compressed-tensors[mse=true,ragged=dense]"})
+                           "gguf:Q4_0[rule=*down_proj:codec=q8_0]", "gguf[rule=*down_proj:codec=q8_0]",
+                           "dense:q4_0[rule=[*down_proj:bits=8,codec=q8_0]]", "compressed-tensors[mse=true,ragged=dense]"})
     EXPECT_EQ(parse_outputs(text).size(), 1U) << text;
 }
 
