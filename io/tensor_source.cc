@@ -5,16 +5,8 @@
 
 #include "io/file.h"
 #include "src/base/error.h"
-#include "src/base/hash.h"
 
 namespace mpiquant {
-namespace {
-
-constexpr std::int64_t kHashBytes = std::int64_t{64} << 20;
-constexpr std::int64_t kHashedBytes = std::int64_t{256} << 10;  // at a time: they stay in a core's cache
-
-}  // namespace
-
 const TensorEntry* TensorSource::find(std::string_view name) const {
   const std::span<const TensorEntry> all = entries();
   const auto found = std::ranges::lower_bound(all, name, {}, [](const TensorEntry& e) { return std::string_view(e.name); });
@@ -67,41 +59,6 @@ void TensorSource::read_rows(std::string_view name, std::int64_t row_begin, std:
     to_f32(*entry.dtype, piece,
            out.subspan(static_cast<std::size_t>(at / width), piece.size() / static_cast<std::size_t>(width)));
   }
-}
-
-std::vector<HashRange> TensorSource::hash_ranges() const {
-  std::vector<HashRange> ranges;
-  const std::span<const TensorEntry> all = entries();
-  for (std::size_t i = 0; i < all.size(); ++i)
-    for (std::int64_t at = 0; at < all[i].bytes; at += kHashBytes)
-      ranges.push_back({i, at, std::min(at + kHashBytes, all[i].bytes)});
-  return ranges;
-}
-
-std::string TensorSource::hash_range(const HashRange& range) const {
-  const TensorEntry& entry = entries()[range.entry];
-  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(range.end - range.begin, kHashedBytes)));
-  Xxh3 hash;
-  for (std::int64_t at = range.begin; at < range.end; at += kHashedBytes) {
-    const std::span<std::byte> piece(buffer.data(), static_cast<std::size_t>(std::min(kHashedBytes, range.end - at)));
-    read_counted(entry, at, piece);
-    hash.update(piece);
-  }
-  return hash.hex();
-}
-
-std::string TensorSource::combine_hashes(std::span<const std::string> hashes) const {
-  std::string facts;
-  for (const TensorEntry& entry : entries())
-    facts += fmt::format("{}:{} {} [{}]\n", entry.name.size(), entry.name, entry.dtype_name, fmt::join(entry.shape, ","));
-  for (const std::string& hash : hashes) facts += hash + "\n";
-  return xxh3_hex(facts);
-}
-
-std::string TensorSource::content_hash() const {
-  std::vector<std::string> hashes;
-  for (const HashRange& range : hash_ranges()) hashes.push_back(hash_range(range));
-  return combine_hashes(hashes);
 }
 
 std::optional<std::size_t> first_non_finite(std::span<const float> values) {

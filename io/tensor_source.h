@@ -24,13 +24,6 @@ struct TensorEntry {
   std::int64_t rows() const { return shape.empty() ? 1 : shape.front(); }
 };
 
-// A range of one tensor, the unit in which the hash of a source is shared out.
-struct HashRange {
-  std::size_t entry = 0;   // index into entries()
-  std::int64_t begin = 0;  // bytes
-  std::int64_t end = 0;
-};
-
 // The tensors of a model, read piece by piece. Reading is safe from any thread.
 class TensorSource {
  public:
@@ -53,15 +46,6 @@ class TensorSource {
   void read_raw(std::string_view name, std::int64_t byte_offset, std::span<std::byte> out) const;
   // Bytes read from files by this process so far (headers left out).
   std::int64_t bytes_read() const { return bytes_read_; }
-
-  // The content of all tensors in pieces of at most 64 MiB: the same list for the same tensors, however they are filed.
-  std::vector<HashRange> hash_ranges() const;
-  // XXH3-128 of one piece: 32 hexadecimal digits.
-  std::string hash_range(const HashRange& range) const;
-  // Identity of the source from the hashes of all its pieces, in the order of hash_ranges(): names, dtypes, shapes and data.
-  std::string combine_hashes(std::span<const std::string> hashes) const;
-  // All of it at once.
-  std::string content_hash() const;
 
  protected:
   // Reads stored bytes of an entry; the range is inside the entry.

@@ -6,6 +6,7 @@
 #include "launch/setup.h"
 #include "launch/text_options.h"
 #include "src/run/evaluate.h"
+#include "src/run/fingerprint.h"
 #include "src/run/model_input.h"
 
 namespace mpiquant {

@@ -47,14 +47,32 @@ void load_rows(const TensorSource& source, const std::string& tensor, std::int64
        out[*bad], begin + position / cols, position % cols);
 }
 
-void load_vectors(const TensorSource& source, const LayerSpec& layer, Backend& backend, LayerWeights& weights) {
+std::vector<float> read_vectors(const TensorSource& source, const LayerSpec& layer, std::int64_t hidden) {
+  std::vector<float> values;
+  const auto read = [&](const std::string& tensor, std::int64_t size) {
+    values.resize(values.size() + static_cast<std::size_t>(size));
+    load_rows(source, tensor, 1, 0, size, std::span(values).last(static_cast<std::size_t>(size)));
+  };
+  read(layer.input_norm, hidden);
+  read(layer.post_attention_norm, hidden);
+  for (const BlockSpec& block : layer.blocks)
+    for (const LinearSpec& linear : block.linears)
+      if (linear.has_bias) read(linear.bias(), linear.rows);
+  return values;
+}
+
+void set_vectors(const LayerSpec& layer, std::span<const float> values, Backend& backend, LayerWeights& weights) {
   backend.for_each(1, [&](Stream& stream, std::int64_t) {
-    fill_vector(stream, source, layer.input_norm, backend, weights.input_norm);
-    fill_vector(stream, source, layer.post_attention_norm, backend, weights.post_attention_norm);
+    const auto set = [&](VectorWeights& vector) {
+      const auto size = static_cast<std::size_t>(vector.size);
+      backend.upload(stream, values.first(size), vector.buffer.matrix(1, vector.size));
+      values = values.subspan(size);
+    };
+    set(weights.input_norm);
+    set(weights.post_attention_norm);
     for (std::size_t b = 0; b < layer.blocks.size(); ++b)
       for (std::size_t l = 0; l < layer.blocks[b].linears.size(); ++l)
-        if (const LinearSpec& linear = layer.blocks[b].linears[l]; linear.has_bias)
-          fill_vector(stream, source, linear.bias(), backend, weights.blocks[b][l].bias);
+        if (layer.blocks[b].linears[l].has_bias) set(weights.blocks[b][l].bias);
   });
 }
 
@@ -73,7 +91,7 @@ void load_linear_rows(Stream& stream, const TensorSource& source, const LinearSp
 LayerWeights load_layer(const TensorSource& source, const ModelSpec& spec, std::int64_t layer, Backend& backend) {
   const LayerSpec& described = spec.layers.at(static_cast<std::size_t>(layer));
   LayerWeights weights = allocate_layer(described, spec.hidden, backend);
-  load_vectors(source, described, backend, weights);
+  set_vectors(described, read_vectors(source, described, spec.hidden), backend, weights);
   std::vector<std::pair<const LinearSpec*, LinearWeights*>> linears;
   for (std::size_t b = 0; b < described.blocks.size(); ++b)
     for (std::size_t l = 0; l < described.blocks[b].linears.size(); ++l)
@@ -91,15 +109,19 @@ VectorWeights load_vector(const TensorSource& source, const std::string& tensor,
   return weights;
 }
 
-void embed(const TensorSource& source, const ModelSpec& spec, std::span<const std::int32_t> ids, std::span<float> out) {
-  const std::size_t hidden = static_cast<std::size_t>(spec.hidden);
-  expect(out.size() == ids.size() * hidden, "embed: room for {} floats, {} ids of {}", out.size(), ids.size(), hidden);
-  for (std::size_t i = 0; i < ids.size(); ++i) {
+void check_tokens(const ModelSpec& spec, std::span<const std::int32_t> ids) {
+  for (std::size_t i = 0; i < ids.size(); ++i)
     check(ids[i] >= 0 && ids[i] < spec.vocab, ExitCode::kInput,
           "token {} of the sample has id {}, outside the model's vocabulary of {} (the tokenizer is not this model's)", i, ids[i],
           spec.vocab);
+}
+
+void embed(const TensorSource& source, const ModelSpec& spec, std::span<const std::int32_t> ids, std::span<float> out) {
+  const std::size_t hidden = static_cast<std::size_t>(spec.hidden);
+  expect(out.size() == ids.size() * hidden, "embed: room for {} floats, {} ids of {}", out.size(), ids.size(), hidden);
+  check_tokens(spec, ids);
+  for (std::size_t i = 0; i < ids.size(); ++i)
     load_rows(source, spec.embedding, spec.hidden, ids[i], ids[i] + 1, out.subspan(i * hidden, hidden));
-  }
 }
 
 }  // namespace mpiquant

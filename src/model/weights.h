@@ -43,8 +43,9 @@ LayerWeights allocate_layer(const LayerSpec& layer, std::int64_t hidden, Backend
 void load_rows(const TensorSource& source, const std::string& tensor, std::int64_t cols, std::int64_t begin, std::int64_t end,
                std::span<float> out);
 
-// Norms and biases of the layer, which are small: every rank reads all of them.
-void load_vectors(const TensorSource& source, const LayerSpec& layer, Backend& backend, LayerWeights& weights);
+// Norms and biases of the layer, one after the other.
+std::vector<float> read_vectors(const TensorSource& source, const LayerSpec& layer, std::int64_t hidden);
+void set_vectors(const LayerSpec& layer, std::span<const float> values, Backend& backend, LayerWeights& weights);
 
 // Rows [begin, end) of a linear into the same rows of weights.
 void load_linear_rows(Stream& stream, const TensorSource& source, const LinearSpec& linear, std::int64_t begin, std::int64_t end,
@@ -55,6 +56,9 @@ LayerWeights load_layer(const TensorSource& source, const ModelSpec& spec, std::
 
 // A norm's weight [size].
 VectorWeights load_vector(const TensorSource& source, const std::string& tensor, std::int64_t size, Backend& backend);
+
+// Throws (input error), naming the first, when ids are outside the vocabulary.
+void check_tokens(const ModelSpec& spec, std::span<const std::int32_t> ids);
 
 // Rows of the embedding, one per id, into out [ids, hidden]; reads those rows only. An id outside the vocabulary is an input
 // error.

@@ -21,7 +21,6 @@ constexpr std::array<OpInfo, kOps> kTable = {{
     {Op::kConvert, "convert", "mvalues_s", 1e6},
     {Op::kPack, "pack", "mvalues_s", 1e6},
     {Op::kWrite, "write", "gb_s", 1e9},
-    {Op::kHash, "hash", "gb_s", 1e9},
     {Op::kSum, "sum", "gb_s", 1e9},
 }};
 

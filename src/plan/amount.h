@@ -27,10 +27,9 @@ enum class Op : std::uint8_t {
   kConvert,    // stored values brought to fp32
   kPack,       // codes packed for a container
   kWrite,      // bytes of files, synced
-  kHash,       // bytes identified by XXH3
   kSum,        // bytes summed by SHA-256
 };
-inline constexpr std::size_t kOps = 19;
+inline constexpr std::size_t kOps = 18;
 
 // A number for each kind of work: how much of it, or how much of it a worker does in a second.
 struct Amount {

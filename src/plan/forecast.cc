@@ -154,10 +154,8 @@ class Forecaster {
       return out;
     }
     for (const SlabPlan& slab : in_.plan->slabs) {
-      const auto o = static_cast<std::size_t>(slab.output);
-      const FilePlan& file = in_.plan->files[o][static_cast<std::size_t>(slab.file)];
-      const TensorPlan& tensor = file.tensors[static_cast<std::size_t>(slab.tensor)];
-      if (slab.row_begin == 0) out.dense_bytes += static_cast<double>(tensor.bytes);
+      if (slab.row_begin > 0) continue;
+      for (const SlabTarget& target : slab.targets) out.dense_bytes += static_cast<double>(in_.plan->tensor_of(target).bytes);
     }
     out.files = 0;
     for (const auto& files : in_.plan->files) out.files += static_cast<double>(files.size());

@@ -122,7 +122,7 @@ std::string to_yaml(const Machine& machine, std::string_view comment) {
   std::string out = fmt::format("# {}\nversion: 1\nname: {}\nnode:\n  ranks: {}\n  threads: {}\n  accelerated: {}\n", comment,
                                 machine.name, machine.ranks, machine.threads, machine.accelerated);
   out += fmt::format("  memory_gb: {:.4g}\n  gpu_memory_gb: {:.4g}\nrates:  # of {}\n", machine.node_memory / kGB,
-                     machine.rank_memory / kGB, machine.accelerated ? "a GPU" : "a thread; read, write and hash: of a rank");
+                     machine.rank_memory / kGB, machine.accelerated ? "a GPU" : "a thread; read, write and sum: of a rank");
   for (const OpInfo& info : ops()) out += fmt::format("  {}: {:.4g}\n", key_of(info), machine.rates[info.op] / info.unit);
   if (machine.linear_bf16 > 0) out += fmt::format("  linear_bf16_gflops: {:.4g}\n", machine.linear_bf16 / 1e9);
   if (machine.hessian_bf16 > 0) out += fmt::format("  hessian_bf16_gflops: {:.4g}\n", machine.hessian_bf16 / 1e9);

@@ -23,7 +23,7 @@ struct Machine {
   bool accelerated = false;  // a rank is a GPU: parts and units run together, weights are held in the compute type
   double node_memory = 0;    // bytes, shared by the ranks of a node
   double rank_memory = 0;    // bytes of a GPU; 0: ranks share the node's
-  Amount rates;              // of a worker; reading, writing and hashing: of a rank
+  Amount rates;              // of a worker; reading, writing and summing: of a rank
   double linear_bf16 = 0, hessian_bf16 = 0;  // flop/s in bf16; 0: no faster than in fp32
   Link link;                                 // between two ranks of a node
   Link network;                              // of a node to the others

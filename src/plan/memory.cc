@@ -48,12 +48,23 @@ class Peak {
       return base_;
     }
     for_blocks([&](const BlockShape& block) { visit(block); });
+    enter();
     return most_;
   }
 
  private:
   // Of activations: the quantized model's, and for corrections the original one's.
   int streams() const { return in_.corrects ? 2 : 1; }
+
+  // The first hidden states are made of the rows of all tokens.
+  void enter() {
+    if (in_.all_tokens == 0) return;
+    MemoryUse entering = base_;
+    entering.weights = 0;
+    entering.hidden = in_.first == 0 ? kFloat * in_.tokens * in_.shape.hidden * streams() : 0;
+    entering.buffers = kFloat * in_.shape.hidden * (std::min(in_.all_tokens, in_.shape.vocab) + in_.unit_tokens);
+    if (entering.total() > most_.total()) most_ = entering;
+  }
 
   // What a block keeps until its linears are converted.
   std::int64_t factor_bytes(const BlockShape& block) const {

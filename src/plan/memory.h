@@ -43,8 +43,8 @@ struct MemoryInput {
   std::int64_t slab_bytes = 0;  // of the largest slab it writes
 };
 
-// The moment of the run when a rank holds most: the largest, over all blocks, of loading, forward pass, Hessian, factor,
-// conversion.
+// The moment of the run when a rank holds most: the largest of entering and, over all blocks, of loading, forward pass, Hessian,
+// factor, conversion.
 MemoryUse peak_memory(const MemoryInput& input);
 
 }  // namespace mpiquant

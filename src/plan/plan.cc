@@ -5,31 +5,13 @@
 #include <numeric>
 
 #include "src/base/error.h"
+#include "src/plan/balancer.h"
 #include "src/plan/rank_cost.h"
+#include "src/plan/slabs.h"
 #include "src/plan/stages.h"
-#include "src/quant/rotation.h"
 
 namespace mpiquant {
 namespace {
-
-constexpr std::int64_t kMaxSlabBytes = 4 << 20;
-constexpr std::int64_t kMinSlabBytes = 64 << 10;
-
-// Gives items to the least loaded of a fixed set of bins, ties to the lowest index.
-class Balancer {
- public:
-  explicit Balancer(std::size_t bins) : loads_(bins, 0) {}
-  int take(std::int64_t weight, std::size_t begin, std::size_t end) {
-    const auto at =
-        std::min_element(loads_.begin() + static_cast<std::ptrdiff_t>(begin), loads_.begin() + static_cast<std::ptrdiff_t>(end));
-    *at += weight;
-    return static_cast<int>(at - loads_.begin() - static_cast<std::ptrdiff_t>(begin));
-  }
-  int take(std::int64_t weight) { return take(weight, 0, loads_.size()); }
-
- private:
-  std::vector<std::int64_t> loads_;
-};
 
 std::vector<UnitPlan> plan_units(const PlanInput& input, int replicas) {
   const auto samples = static_cast<std::int64_t>(input.sample_lengths.size());
@@ -95,39 +77,6 @@ class BlockPlanner {
   Balancer sweep_, owners_, writers_;
 };
 
-// Dense tensors as slabs of whole rows, the largest first, each to the rank that has least to write.
-std::vector<SlabPlan> plan_slabs(const PlanInput& input, const std::vector<std::vector<FilePlan>>& files, Balancer& writers) {
-  std::int64_t total = 0;
-  for (const auto& output : files)
-    for (const FilePlan& file : output) total += file.bytes;
-  const std::int64_t slab_bytes = std::clamp(total / (8 * input.topology.ranks), kMinSlabBytes, kMaxSlabBytes);
-  const std::int64_t block = input.recipe.transforms.empty() ? 1 : kLargestRotationBlock;  // rows that are read together
-  std::vector<std::pair<std::int64_t, SlabPlan>> slabs;
-  for (std::size_t o = 0; o < files.size(); ++o) {
-    const Container& container = find_container(input.outputs[o].container);
-    for (std::size_t f = 0; f < files[o].size(); ++f)
-      for (std::size_t t = 0; t < files[o][f].tensors.size(); ++t) {
-        const TensorPlan& tensor = files[o][f].tensors[t];
-        if (!tensor.piece.empty()) continue;
-        const std::int64_t row_bytes = container.dense_row_bytes(input.outputs[o], input.model, tensor);
-        const std::int64_t rows = tensor.bytes / row_bytes;
-        const std::int64_t step = std::max<std::int64_t>(1, slab_bytes / row_bytes / block) * block;
-        for (std::int64_t row = 0; row < rows; row += step) {
-          const std::int64_t row_end = std::min(rows, row + step);
-          slabs.push_back(
-              {(row_end - row) * row_bytes, {static_cast<int>(o), static_cast<int>(f), static_cast<int>(t), row, row_end, 0}});
-        }
-      }
-  }
-  std::stable_sort(slabs.begin(), slabs.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
-  std::vector<SlabPlan> out;
-  for (auto& [bytes, slab] : slabs) {
-    slab.rank = writers.take(bytes);
-    out.push_back(slab);
-  }
-  return out;
-}
-
 Json to_json(const LayerPlan& layer) {
   Json blocks = Json::array();
   for (const BlockPlan& block : layer.blocks) {
@@ -143,6 +92,11 @@ Json to_json(const LayerPlan& layer) {
 std::int64_t unit_samples(const Recipe& recipe, std::int64_t samples) {
   constexpr std::int64_t kUnits = 64;
   return recipe.unit_samples > 0 ? recipe.unit_samples : std::max<std::int64_t>(1, (samples + kUnits - 1) / kUnits);
+}
+
+const TensorPlan& Plan::tensor_of(const SlabTarget& target) const {
+  return files[static_cast<std::size_t>(target.output)][static_cast<std::size_t>(target.file)]
+      .tensors[static_cast<std::size_t>(target.tensor)];
 }
 
 std::vector<std::int64_t> Plan::units_of(int replica) const {
@@ -184,7 +138,7 @@ Plan make_plan(const PlanInput& input) {
   }
   if (quantizes_head(input.outputs, input.model))
     plan.head = LayerPlan{stages - 1, {planner.plan(BlockSpec{"head", {input.model.head}}, stages - 1)}};
-  plan.slabs = plan_slabs(input, plan.files, planner.writers());
+  plan.slabs = plan_slabs(input, plan, planner.writers());
   plan.costs = rank_costs(input, plan);
   return plan;
 }
@@ -198,8 +152,11 @@ Json to_json(const Plan& plan) {
   for (const auto& output : plan.files)
     for (const FilePlan& file : output) files.push_back({{"path", file.path}, {"bytes", file.bytes}});
   Json slabs = Json::array();
-  for (const SlabPlan& slab : plan.slabs)
-    slabs.push_back({slab.output, slab.file, slab.tensor, slab.row_begin, slab.row_end, slab.rank});
+  for (const SlabPlan& slab : plan.slabs) {
+    Json targets = Json::array();
+    for (const SlabTarget& target : slab.targets) targets.push_back({target.output, target.file, target.tensor});
+    slabs.push_back({{"targets", targets}, {"rows", {slab.row_begin, slab.row_end}}, {"layer", slab.layer}, {"rank", slab.rank}});
+  }
   Json costs = Json::array();
   for (const RankCost& cost : plan.costs)
     costs.push_back({{"tokens", cost.tokens},

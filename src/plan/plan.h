@@ -47,14 +47,24 @@ struct LayerPlan {
   std::vector<BlockPlan> blocks;
 };
 
-// Rows of a tensor that is carried over as floats.
-struct SlabPlan {
+// A tensor of an output's file.
+struct SlabTarget {
   int output;
   int file;
   int tensor;
+};
+
+inline constexpr std::int64_t kNoLayer = -1;
+
+// Rows of a source tensor that outputs carry over as floats: read once for all of them.
+struct SlabPlan {
+  std::vector<SlabTarget> targets;
   std::int64_t row_begin;
   std::int64_t row_end;
-  int rank;  // of the job
+  std::int64_t cols;
+  std::int64_t layer;  // written while it is at work, by a rank of its stage; kNoLayer: before the layers
+  bool held;           // read as a whole before any of it is written
+  int rank;            // of the job
 };
 
 // What one rank needs and moves.
@@ -82,6 +92,7 @@ struct Plan {
   std::vector<SlabPlan> slabs;
   std::vector<RankCost> costs;  // by rank
 
+  const TensorPlan& tensor_of(const SlabTarget& target) const;
   std::vector<std::int64_t> units_of(int replica) const;
   // Layers [first, second) of a stage.
   std::pair<std::int64_t, std::int64_t> layers_of(int stage) const;

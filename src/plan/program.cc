@@ -10,9 +10,9 @@
 namespace mpiquant {
 namespace {
 
-constexpr std::array<std::string_view, kPhases> kNames = {"hash",     "slabs",   "read",   "share",  "forward",
-                                                          "exchange", "hessian", "reduce", "factor", "broadcast",
-                                                          "sweep",    "parts",   "write",  "hidden", "publish"};
+constexpr std::array<std::string_view, kPhases> kNames = {"slabs",   "read",   "share",  "forward",   "exchange",
+                                                          "hessian", "reduce", "factor", "broadcast", "sweep",
+                                                          "parts",   "write",  "hidden", "publish"};
 
 using Items = std::vector<std::int32_t>;
 
@@ -60,9 +60,6 @@ class Builder {
   Program build() {
     Program out{in_.stages(), in_.replicas, in_.threads, {}, {}, {}, units_};
     const double ranks = in_.stages() * in_.replicas;
-    Amount hash;
-    hash[Op::kHash] = hash[Op::kRead] = static_cast<double>(in_.shape.values() * in_.shape.source_bytes) / ranks;
-    out.before.push_back(alone(Phase::kHash, hash));
     out.before.push_back(alone(Phase::kSlabs, copy_work(in_.dense_bytes / ranks, in_.dense_bytes / ranks)));
     for (std::size_t s = 0; s + 1 < in_.bounds.size(); ++s)
       out.stage.push_back(stage(in_.bounds[s], in_.bounds[s + 1], s == 0, s + 2 == in_.bounds.size()));
@@ -270,9 +267,10 @@ class Builder {
       if (last_stage) out.stream->each = {};
     }
     if (calibrated() && first_stage) {
-      Amount rows = norm_work(unit_tokens_, in_.shape.hidden);
-      rows[Op::kRead] = unit_tokens_ * static_cast<double>(in_.shape.hidden * in_.shape.source_bytes);
-      out.before.push_back(on_units(Phase::kForward, rows, Spread::kSerial));
+      const double rows = std::min(unit_tokens_ * all_units_, static_cast<double>(in_.shape.vocab));
+      if (replicas_ > 1)
+        out.before.push_back(move(Phase::kSlabs, Transfer::kAllGather, rows * static_cast<double>(in_.shape.hidden) * kFloat));
+      out.before.push_back(on_units(Phase::kForward, norm_work(unit_tokens_, in_.shape.hidden), Spread::kSerial));
     }
     for (std::size_t l = first; l < last; ++l)
       out.layers.push_back(layer_steps(l, streams, l + 1 < last || (last_stage ? in_.head : !streams)));

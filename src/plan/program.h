@@ -14,7 +14,6 @@
 namespace mpiquant {
 
 enum class Phase : std::uint8_t {
-  kHash,       // content of the model identified
   kSlabs,      // tensors carried over as floats
   kRead,       // weights
   kShare,      // of read rows among the replicas
@@ -30,7 +29,7 @@ enum class Phase : std::uint8_t {
   kHidden,     // states to the next stage
   kPublish,    // sums
 };
-inline constexpr std::size_t kPhases = 15;
+inline constexpr std::size_t kPhases = 14;
 std::string_view to_string(Phase phase);
 
 enum class Transfer : std::uint8_t { kNone, kAllGather, kReduce, kBroadcast, kGather, kAllToAll, kNextStage };

@@ -18,7 +18,10 @@ class Ledger {
         codecs_(codecs_by_module(input.outputs)),
         bytes_(bytes_by_module(plan.files)),
         costs_(static_cast<std::size_t>(input.topology.ranks)),
-        slab_bytes_(costs_.size()) {}
+        slab_bytes_(costs_.size()) {
+    for (const OutputSpec& output : input.outputs)
+      for (const DenseChoice& dense : output.dense) dtypes_[dense.source] = dense.dtype;
+  }
 
   std::vector<RankCost> fill() {
     for (std::size_t l = 0; l < plan_.layers.size(); ++l)
@@ -64,15 +67,28 @@ class Ledger {
   }
 
   void add(const SlabPlan& slab) {
-    const auto o = static_cast<std::size_t>(slab.output);
-    const TensorPlan& tensor = plan_.files[o][static_cast<std::size_t>(slab.file)].tensors[static_cast<std::size_t>(slab.tensor)];
-    const Container& container = find_container(input_.outputs[o].container);
-    const std::int64_t bytes =
-        (slab.row_end - slab.row_begin) * container.dense_row_bytes(input_.outputs[o], input_.model, tensor);
+    RankCost& of = costs_[static_cast<std::size_t>(slab.rank)];
+    const std::int64_t rows = slab.row_end - slab.row_begin;
+    std::int64_t packed = 0;  // one target after the other
+    for (const SlabTarget& target : slab.targets) {
+      const OutputSpec& output = input_.outputs[static_cast<std::size_t>(target.output)];
+      const std::int64_t bytes =
+          rows * find_container(output.container).dense_row_bytes(output, input_.model, plan_.tensor_of(target));
+      of.bytes_written += bytes;
+      packed = std::max(packed, bytes);
+    }
     std::int64_t& largest = slab_bytes_[static_cast<std::size_t>(slab.rank)];
-    largest = std::max(largest, bytes);
-    costs_[static_cast<std::size_t>(slab.rank)].bytes_written += bytes;
-    costs_[static_cast<std::size_t>(slab.rank)].bytes_read += bytes;
+    largest = std::max(largest, packed + (slab.held ? rows * slab.cols * kFloat : 0));
+    const auto dtype = dtypes_.find(plan_.tensor_of(slab.targets.front()).source);
+    if (dtype != dtypes_.end() && is_read(slab))
+      of.bytes_read += rows * slab.cols * static_cast<std::int64_t>(size_of(dtype->second));
+  }
+
+  // Else it is in memory with its layer.
+  bool is_read(const SlabPlan& slab) const {
+    if (slab.layer == kNoLayer) return true;
+    if (slab.layer == static_cast<std::int64_t>(plan_.layers.size())) return by_rows({{"head", {input_.model.head}}});
+    return by_rows(input_.model.layers[static_cast<std::size_t>(slab.layer)].blocks);
   }
 
   void add_memory(const PlanShape& shape, int rank) {
@@ -113,6 +129,7 @@ class Ledger {
   const Plan& plan_;
   std::map<std::string, std::vector<CodecSpec>> codecs_;
   std::map<std::string, std::int64_t> bytes_;
+  std::map<std::string, DType> dtypes_;  // of the source's tensors that are carried over
   std::vector<RankCost> costs_;
   std::vector<std::int64_t> slab_bytes_;  // of the largest of each rank
 };

@@ -90,17 +90,33 @@ void LayerLoader::prefetch(const LayerSpec& layer) {
   });
 }
 
-LayerWeights LayerLoader::allocate(const LayerSpec& layer) {
-  LayerWeights weights = allocate_layer(layer, model_.hidden, job_.backend);
-  load_vectors(source_, layer, job_.backend, weights);
+std::vector<float> LayerLoader::read_for_all(int reader, const std::function<std::vector<float>()>& read) {
+  Communicator& group = *job_.grid.group;
+  std::vector<float> values;
+  collectively(group, [&] {
+    if (group.rank() == reader) values = read();
+  });
+  std::int64_t count = std::ssize(values);
+  group.broadcast(bytes_of(std::span(&count, 1)), reader);
+  values.resize(static_cast<std::size_t>(count));
+  group.broadcast(bytes_of(values), reader);
+  return values;
+}
+
+LayerWeights LayerLoader::begin(const LayerSpec& layer) {
+  Communicator& group = *job_.grid.group;
+  LayerWeights weights;
+  collectively(group, [&] { weights = allocate_layer(layer, model_.hidden, job_.backend); });
+  const int reader = static_cast<int>(layer.index % group.size());
+  const std::vector<float> vectors = read_for_all(reader, [&] { return read_vectors(source_, layer, model_.hidden); });
+  collectively(group, [&] { set_vectors(layer, vectors, job_.backend, weights); });
   return weights;
 }
 
 LayerWeights LayerLoader::load(const LayerSpec& layer) {
-  LayerWeights weights;
+  LayerWeights weights = begin(layer);
   std::vector<Rows> ahead;
   collectively(*job_.grid.group, [&] {
-    weights = allocate(layer);
     if (ahead_.valid() && ahead_layer_ == layer.index) ahead = ahead_.get();
   });
   std::size_t next = 0;
@@ -118,8 +134,7 @@ LayerWeights LayerLoader::load(const LayerSpec& layer) {
 LayerWeights LayerLoader::load_decoded(const LayerSpec& layer, CodesReader& codes,
                                        const std::map<std::string, CodecSpec>& codecs) {
   Communicator& group = *job_.grid.group;
-  LayerWeights weights;
-  collectively(group, [&] { weights = allocate(layer); });
+  LayerWeights weights = begin(layer);
   for (std::size_t b = 0; b < layer.blocks.size(); ++b)
     for (std::size_t l = 0; l < layer.blocks[b].linears.size(); ++l) {
       const LinearSpec& linear = layer.blocks[b].linears[l];
@@ -143,6 +158,21 @@ LayerWeights LayerLoader::load_decoded(const LayerSpec& layer, CodesReader& code
       share(linear.weight(), mine, weights.blocks[b][l]);
     }
   return weights;
+}
+
+VectorWeights LayerLoader::load_vector(const std::string& tensor, std::int64_t size) {
+  const std::vector<float> values = read_for_all(0, [&] {
+    std::vector<float> out(static_cast<std::size_t>(size));
+    load_rows(source_, tensor, 1, 0, size, out);
+    return out;
+  });
+  VectorWeights vector;
+  collectively(*job_.grid.group, [&] {
+    vector = {job_.backend.allocate(static_cast<std::size_t>(size) * sizeof(float)), size};
+    job_.backend.for_each(
+        1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, values, vector.buffer.matrix(1, size)); });
+  });
+  return vector;
 }
 
 LinearWeights LayerLoader::load_linear(const LinearSpec& linear, const std::string& tensor) {

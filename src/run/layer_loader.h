@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <future>
 #include <map>
 #include <string>
@@ -27,6 +28,8 @@ class LayerLoader {
   LayerWeights load_decoded(const LayerSpec& layer, CodesReader& codes, const std::map<std::string, CodecSpec>& codecs);
   // One linear, without bias, stored as `tensor`. Collective over the replicas.
   LinearWeights load_linear(const LinearSpec& linear, const std::string& tensor);
+  // A vector [size]. Collective over the replicas.
+  VectorWeights load_vector(const std::string& tensor, std::int64_t size);
 
  private:
   // This replica's rows of a linear: in fp32 or, for a device, as they lie in the file, half as large.
@@ -45,7 +48,10 @@ class LayerLoader {
   // Rows of a tensor of `rows` that a replica reads.
   Range range_of(const std::string& tensor, std::int64_t rows, int replica) const;
   Rows read_mine(const LinearSpec& linear, const std::string& tensor) const;
-  LayerWeights allocate(const LayerSpec& layer);
+  // What one replica reads, on all. Collective over the replicas.
+  std::vector<float> read_for_all(int reader, const std::function<std::vector<float>()>& read);
+  // With its vectors, which one replica reads for all. Collective over the replicas.
+  LayerWeights begin(const LayerSpec& layer);
   void share(const std::string& tensor, const Rows& mine, LinearWeights& weights);
 
   Job& job_;

@@ -254,10 +254,6 @@ class Meter {
       source.read_rows("w", 0, kRows, values);
     });
     machine_.rates[Op::kConvert] = kRows * kCols / std::max(1e-6, floats - read);
-    machine_.rates[Op::kHash] = kBytes / time([&] {
-                                  Xxh3 hash;
-                                  hash.update(raw);
-                                });
     machine_.rates[Op::kSum] = kBytes / time([&] {
                                  Sha256 sum;
                                  sum.update(raw);

@@ -37,11 +37,4 @@ ModelInput open_readable_model(const std::string& argument);
 // Throws (usage error) when the model is no GGUF file with such tensors.
 void round_activations_of_blocks(ModelInput& model);
 
-// Throws, on every rank, when the ranks see different files: each hashes config.json and pieces of the tensors, at the cost of a
-// few hundred small reads. Collective.
-void require_same_files(Communicator& world, const ModelInput& model);
-
-// Content hash of all tensors, each rank hashing a share. Collective over the job.
-std::string shared_content_hash(Job& job, const TensorSource& source);
-
 }  // namespace mpiquant

@@ -70,15 +70,14 @@ void OutputFiles::write_rows(std::size_t output, const LinearSpec& linear, const
   }
 }
 
-void OutputFiles::write_slab(const SlabPlan& slab, const RowReader& read) {
-  const auto o = static_cast<std::size_t>(slab.output);
-  const auto f = static_cast<std::size_t>(slab.file);
-  const TensorPlan& tensor = plan_.files[o][f].tensors[static_cast<std::size_t>(slab.tensor)];
+void OutputFiles::write_slab(const SlabTarget& target, std::int64_t row_begin, std::int64_t row_end, const RowReader& read) {
+  const auto o = static_cast<std::size_t>(target.output);
+  const TensorPlan& tensor = plan_.tensor_of(target);
   const Container& container = find_container(outputs_[o].container);
   const std::int64_t row_bytes = container.dense_row_bytes(outputs_[o], model_, tensor);
-  std::vector<std::byte> bytes(static_cast<std::size_t>((slab.row_end - slab.row_begin) * row_bytes));
-  container.write_dense(outputs_[o], model_, tensor, slab.row_begin, slab.row_end, read, bytes);
-  open(o, f).write_at(tensor.offset + slab.row_begin * row_bytes, bytes);
+  std::vector<std::byte> bytes(static_cast<std::size_t>((row_end - row_begin) * row_bytes));
+  container.write_dense(outputs_[o], model_, tensor, row_begin, row_end, read, bytes);
+  open(o, static_cast<std::size_t>(target.file)).write_at(tensor.offset + row_begin * row_bytes, bytes);
   bytes_written_ += static_cast<std::int64_t>(bytes.size());
 }
 

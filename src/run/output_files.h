@@ -32,7 +32,7 @@ class OutputFiles {
   void write_rows(std::size_t output, const LinearSpec& linear, const CodecSpec& codec, std::int64_t row_begin, std::int64_t rows,
                   std::span<const std::uint8_t> codes, std::span<const GroupParams> params, std::vector<std::byte>& buffer);
   // Writes rows of a dense tensor.
-  void write_slab(const SlabPlan& slab, const RowReader& read);
+  void write_slab(const SlabTarget& target, std::int64_t row_begin, std::int64_t row_end, const RowReader& read);
   // The files this rank has open for writing; valid until close(). Syncing them makes what was written so far durable.
   std::vector<File*> open_files();
   // Syncs what this rank has written so far.

@@ -46,10 +46,11 @@ Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source,
       first_(plan.layers_of(job.grid.stage()).first),
       last_(stage_ranges(plan)[static_cast<std::size_t>(job.grid.stage())].second),
       streams_(!plan.units.empty() && !propagated_ && plan.stages > 1),
-      start_(plan_starts(stage_ranges(plan), state.committed(),
-                         state.snapshot_layers())[static_cast<std::size_t>(job.grid.stage())]),
+      starts_(plan_starts(stage_ranges(plan), state.committed(), state.snapshot_layers())),
+      start_(starts_[static_cast<std::size_t>(job.grid.stage())]),
       lines_(job.grid, stage_ranges(plan).back().second, static_cast<std::int64_t>(state.layers.size())),
       loader_(job, source, model),
+      dense_(job, model, plan, source, files),
       committer_(job, checkpoint, files, options, first_, report),
       converter_(
           job, recipe, outputs, propagated_, files,
@@ -206,13 +207,18 @@ void Pipeline::quantize_head() {
   const BlockPlan& plan = plan_.head->blocks.front();
   std::vector<LinearWeights> weights;
   weights.push_back(loader_.load_linear(model_.head, model_.head_weight()));
+  LoadedTensors loaded = {{model_.head_weight(), weights.front().matrix()}};
+  VectorWeights norm;
+  if (calibrated()) {
+    norm = loader_.load_vector(model_.final_norm, model_.hidden);
+    loaded[model_.final_norm] = norm.buffer.matrix(norm.size, 1);
+  }
+  write_dense(current_, loaded);
   if (!calibrated()) {
     std::optional<Factor> factor;
     if (hessians_.from && converter_.converts(block)) factor = factor_of(0, block, plan);
     return convert_block(block, plan, weights, factor ? &*factor : nullptr);
   }
-  VectorWeights norm;
-  collectively(*job_.grid.group, [&] { norm = load_vector(source_, model_.final_norm, model_.hidden, job_.backend); });
   for (std::vector<UnitState>* units : {&units_, &originals_})
     for_units("forward", *units, [&](Stream& stream, UnitState& unit) {
       unit.input = job_.backend.allocate(static_cast<std::size_t>(unit.tokens * model_.hidden) * sizeof(float));
@@ -250,6 +256,10 @@ void Pipeline::replay_layer(const LayerSpec& layer, std::optional<LayerWeights> 
   ++report_.layers_replayed;
 }
 
+void Pipeline::write_dense(std::int64_t layer, const LoadedTensors& loaded) {
+  timed_collectively(*job_.grid.group, report_, "write", [&] { dense_.write_layer(layer, loaded); });
+}
+
 // True if the layer (or the head) could be converted by rows, without its weights as a whole.
 bool Pipeline::convert_rows(std::int64_t layer) {
   const bool head = layer == static_cast<std::int64_t>(model_.layers.size());
@@ -257,6 +267,7 @@ bool Pipeline::convert_rows(std::int64_t layer) {
   const std::span<const BlockSpec> blocks =
       head ? std::span(&head_block, 1) : std::span(model_.layers[static_cast<std::size_t>(layer)].blocks);
   if (!row_converter_.takes(blocks)) return false;
+  write_dense(layer, {});
   const LayerPlan& plan = head ? *plan_.head : plan_.layers[static_cast<std::size_t>(layer)];
   converter_.add_records(row_converter_.convert(blocks, plan.blocks));
   return true;
@@ -281,6 +292,7 @@ void Pipeline::run_layer(std::int64_t index, std::optional<LayerWeights> residen
       if (next < last_ && next < static_cast<std::int64_t>(model_.layers.size()) && !committed(next))
         loader_.prefetch(model_.layers[static_cast<std::size_t>(next)]);
     }
+    write_dense(index, loaded_tensors(layer, weights));
     quantize_layer(layer, plan_.layers[static_cast<std::size_t>(index)], weights, needs_output_of(index));
   }
   commit(index, start);
@@ -330,6 +342,7 @@ void Pipeline::report_layer(const std::vector<TensorRecord>& records, std::chron
 }
 
 void Pipeline::run() {
+  write_first();
   std::optional<Error> stopped;
   try {
     run_stage();

@@ -14,6 +14,7 @@
 #include "src/run/committer.h"
 #include "src/run/convert.h"
 #include "src/run/convert_rows.h"
+#include "src/run/dense_tensors.h"
 #include "src/run/hessian.h"
 #include "src/run/hessian_store.h"
 #include "src/run/job.h"
@@ -22,10 +23,9 @@
 #include "src/run/output_files.h"
 #include "src/run/report.h"
 #include "src/run/resume.h"
+#include "src/run/token_rows.h"
 
 namespace mpiquant {
-
-using Samples = std::vector<std::vector<std::int32_t>>;
 
 // How Hessians are summed, and whether they were kept before, to be used in place of calibration, or are to be kept.
 struct HessianUse {
@@ -64,6 +64,7 @@ class Pipeline {
 
   // Hidden states (pipeline_hidden.cc)
   void run_stage();
+  void write_first();
   void make_units();
   // Of this replica: of its units, then of the originals.
   std::vector<HiddenState> states();
@@ -91,6 +92,7 @@ class Pipeline {
   Factor factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan);
   // The factors of a layer's blocks need a Hessian each, also where nothing is converted, when Hessians are kept.
   bool watches(const BlockSpec& block) const { return hessians_.keep || converter_.converts(block); }
+  void write_dense(std::int64_t layer, const LoadedTensors& loaded);
   void convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights,
                      const Factor* factor);
   template <typename Body>
@@ -110,13 +112,16 @@ class Pipeline {
   std::vector<float> passing_;  // hidden states on their way between stages, and
   Pending exchange_;            // what moves them
   std::optional<std::size_t> propagated_;
-  std::int64_t first_, last_;  // layers of this stage; a quantized head is one more
-  bool streams_;               // units pass all stages before anything is quantized
-  StageStart start_;
-  std::int64_t current_ = 0;  // layer
+  std::int64_t first_, last_;       // layers of this stage; a quantized head is one more
+  bool streams_;                    // units pass all stages before anything is quantized
+  std::vector<StageStart> starts_;  // of all stages
+  StageStart start_;                // of this one
+  std::int64_t current_ = 0;        // layer
   LayerLines lines_;
   double busy_before_ = 0;  // seconds of work before this layer
   LayerLoader loader_;
+  DenseTensors dense_;
+  std::optional<TokenRows> token_rows_;  // until the first hidden states are made
   Committer committer_;
   BlockConverter converter_;
   RowConverter row_converter_;

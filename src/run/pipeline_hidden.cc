@@ -18,6 +18,15 @@ std::int64_t longest(const Samples& samples) {
 
 }  // namespace
 
+// Tensors of no layer on their way to the outputs. Their passing makes the first hidden states, unless these are kept.
+void Pipeline::write_first() {
+  const PhaseTimer timer(report_, "slabs");
+  if (calibrated() && starts_.front().from == HiddenFrom::kEmbedding)
+    collectively(job_.world, [&] { token_rows_.emplace(model_, plan_, samples_, job_.world); });
+  dense_.write_first(token_rows_ ? &*token_rows_ : nullptr);
+  if (job_.grid.stage() > 0) token_rows_.reset();
+}
+
 void Pipeline::make_units() {
   decoder_.emplace(model_, job_.backend, longest(samples_));
   mine_ = plan_.units_of(job_.grid.replica());
@@ -51,6 +60,7 @@ void Pipeline::enter() {
       return read_hidden(checkpoint_.folder(), state_.snapshots.at(start_.first), job_.backend, states(), model_.hidden);
     for (std::size_t unit = 0; unit < units_.size(); ++unit) embed_unit(unit);
   });
+  token_rows_.reset();
 }
 
 void Pipeline::embed_unit(std::size_t unit) {
@@ -61,7 +71,7 @@ void Pipeline::embed_unit(std::size_t unit) {
     ids.insert(ids.end(), sample.begin(), sample.end());
   }
   std::vector<float> rows(ids.size() * static_cast<std::size_t>(model_.hidden));
-  embed(source_, model_, ids, rows);
+  token_rows_->copy(ids, rows);
   job_.backend.for_each(1, [&](Stream& stream, std::int64_t) {
     set_hidden(job_.backend, stream, rows, units_[unit]);
     if (corrects()) set_hidden(job_.backend, stream, rows, originals_[unit]);
@@ -136,6 +146,7 @@ void Pipeline::stream_originals(const std::vector<LayerWeights>& layers) {
     send_unit(unit);
     job_.backend.for_each(1, [&](Stream& stream, std::int64_t) { set_hidden(job_.backend, stream, entered, units_[unit]); });
   }
+  token_rows_.reset();
 }
 
 }  // namespace mpiquant

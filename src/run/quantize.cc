@@ -15,6 +15,7 @@
 #include "src/quant/method.h"
 #include "src/run/checkpoint.h"
 #include "src/run/correction.h"
+#include "src/run/fingerprint.h"
 #include "src/run/gates.h"
 #include "src/run/identity.h"
 #include "src/run/kernel_sets.h"
@@ -33,13 +34,13 @@ namespace fs = std::filesystem;
 
 // What mpiquant.json says of a run with this recipe, which is that of one output: nothing that depends on other outputs (but the
 // one whose weights are propagated), time, host or ranks.
-Json recipe_record(const QuantizeRequest& request, const Recipe& recipe, const ModelInput& model, const std::string& model_hash,
+Json recipe_record(const QuantizeRequest& request, const Recipe& recipe, const ModelInput& model, const std::string& fingerprint,
                    const std::string& kernels, const std::vector<OutputSpec>& outputs) {
   Json record = identity_json(recipe);
   const auto propagated = propagated_output(request.recipe, outputs);
   record["propagate"] = propagated ? outputs[*propagated].label : "original";
   record["calibration"] = request.calibration.record;
-  record["model"] = {{"name", model.name}, {"content", model_hash}};
+  record["model"] = {{"name", model.name}, {"fingerprint", fingerprint}};
   record["compute"] = kernels;
   return record;
 }
@@ -98,35 +99,8 @@ void write_report(Job& job, const QuantizeRequest& request, const Prepared& run,
   });
 }
 
-void write_slabs(Job& job, const Plan& plan, const TensorSource& source, OutputFiles& files) {
-  std::vector<const SlabPlan*> mine;
-  for (const SlabPlan& slab : plan.slabs)
-    if (slab.rank == job.world.rank()) mine.push_back(&slab);
-  collectively(job.world, [&] {
-    job.backend.for_each(static_cast<std::int64_t>(mine.size()), [&](Stream&, std::int64_t i) {
-      const SlabPlan& slab = *mine[static_cast<std::size_t>(i)];
-      const auto& tensor = plan.files[static_cast<std::size_t>(slab.output)][static_cast<std::size_t>(slab.file)]
-                               .tensors[static_cast<std::size_t>(slab.tensor)];
-      const bool together = !tensor.source.empty() && source.row_block(tensor.source) > 1;
-      std::vector<float> rows;  // of the whole slab, when they are computed together
-      files.write_slab(slab, [&](std::int64_t begin, std::int64_t end, std::span<float> out) {
-        const std::int64_t cols = static_cast<std::int64_t>(out.size()) / (end - begin);
-        if (!together) return load_rows(source, tensor.source, cols, begin, end, out);
-        if (rows.empty()) {
-          rows.resize(static_cast<std::size_t>((slab.row_end - slab.row_begin) * cols));
-          load_rows(source, tensor.source, cols, slab.row_begin, slab.row_end, rows);
-        }
-        std::ranges::copy(std::span(rows).subspan(static_cast<std::size_t>((begin - slab.row_begin) * cols), out.size()),
-                          out.begin());
-      });
-    });
-    // A stage's commits sync what its own ranks wrote; sums read all.
-    if (plan.stages > 1) files.sync();
-  });
-}
-
 // What must be the same when a run goes on.
-Identity run_identity(const QuantizeRequest& request, const ModelInput& model, const std::string& model_hash,
+Identity run_identity(const QuantizeRequest& request, const ModelInput& model, const std::string& fingerprint,
                       const std::vector<OutputSpec>& outputs) {
   const Recipe& recipe = request.recipe;
   const auto propagated = propagated_output(recipe, outputs);
@@ -136,7 +110,8 @@ Identity run_identity(const QuantizeRequest& request, const ModelInput& model, c
     tokens.update(std::as_bytes(std::span("")));
   }
   Identity identity{{"program version", std::string(version())},
-                    {"model", model_hash},
+                    {"model", fingerprint},
+                    {"model's weight files", xxh3_hex(stamps(weight_files(model.stored())))},
                     {"model's config.json", hash_file_xxh3(model.directory + "/config.json")},
                     {"calibration", xxh3_hex(request.calibration.record.dump())},
                     {"calibration tokens", tokens.hex()},
@@ -155,8 +130,8 @@ Identity run_identity(const QuantizeRequest& request, const ModelInput& model, c
 }
 
 // What Hessians depend on beside the calibration.
-Identity hessian_inputs(const ModelInput& model, const std::string& model_hash, const Backend& backend) {
-  return {{"model", model_hash},
+Identity hessian_inputs(const ModelInput& model, const std::string& fingerprint, const Backend& backend) {
+  return {{"model", fingerprint},
           {"model's config.json", hash_file_xxh3(model.directory + "/config.json")},
           {"kernel set", backend.identity()}};
 }
@@ -183,11 +158,11 @@ void take_kept_hessians(QuantizeRequest& request) {
   if (index.from_original) request.recipe.propagate = "original";
 }
 
-HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInput& model, const std::string& model_hash,
+HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInput& model, const std::string& fingerprint,
                        const std::vector<OutputSpec>& outputs) {
   HessianUse use;
   use.sums = request.sums;
-  const Identity inputs = hessian_inputs(model, model_hash, job.backend);
+  const Identity inputs = hessian_inputs(model, fingerprint, job.backend);
   const Identity upstream = upstream_identity(request.recipe, outputs);
   collectively(job.world, [&] {
     const bool needed = find_method(request.recipe.method).needs_hessian;
@@ -278,12 +253,14 @@ void finish_outputs(Job& job, const QuantizeRequest& request, Prepared& run, con
   }
 }
 
-void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& model, Prepared& run, const std::string& model_hash,
+void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& model, Prepared& run, const std::string& fingerprint,
                 RunState& state, RankReport& report) {
-  const Identity identity = run_identity(request, model, model_hash, run.outputs);
+  Identity identity;
   std::string partial;
   collectively(job.world, [&] {
-    if (job.world.rank() == 0) partial = state.open(identity, run.kernels);
+    if (job.world.rank() != 0) return;
+    identity = run_identity(request, model, fingerprint, run.outputs);
+    partial = state.open(identity, run.kernels);
   });
   partial = broadcast_string(job.world, partial, 0);
   std::vector<fs::path> folders;
@@ -301,15 +278,11 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
   for (const auto& [layer, sets] : resumed.kernels) kernels = united_kernel_sets(kernels, sets);
   for (std::size_t o = 0; o < run.outputs.size(); ++o)
     run.facts[o].recipe =
-        recipe_record(request, recipe_of(request.recipe, request.recipe.outputs[o]), model, model_hash, kernels, run.outputs);
+        recipe_record(request, recipe_of(request.recipe, request.recipe.outputs[o]), model, fingerprint, kernels, run.outputs);
   if (!resumed.layers.empty())
     info_line("going on with {}: {} of {} layers are done", state.checkpoint().folder(), resumed.layers.size(),
               model.spec.layers.size());
-  {
-    const PhaseTimer timer(report, "slabs");
-    write_slabs(job, *run.plan, *model.source, files);
-  }
-  const HessianUse hessians = hessian_use(job, request, model.stored(), model_hash, run.outputs);
+  const HessianUse hessians = hessian_use(job, request, model.stored(), fingerprint, run.outputs);
   CommitOptions commit = request.commit;
   commit.kernels = run.kernels;
   Pipeline pipeline(job, model.spec, *model.source, request.recipe, run.outputs, *run.plan, request.calibration.samples, files,
@@ -351,10 +324,10 @@ void quantize(Job& job, const QuantizeRequest& given, const ModelInput& model) {
   if (request.on_hang) watchdog.emplace(report.marks, request.hang_timeout + kAfterWaits, request.on_hang);
   require_same_files(job.world, model.stored());
   Prepared run = prepare(job, request, model);
-  const std::string model_hash = shared_content_hash(job, *model.stored().source);
-  RunState state(request, model_hash);
+  const std::string fingerprint = model_fingerprint(job.world, *model.stored().source);
+  RunState state(request, fingerprint);
   try {
-    run_to_end(job, request, model, run, model_hash, state, report);
+    run_to_end(job, request, model, run, fingerprint, state, report);
   } catch (const Error& error) {
     if (job.world.rank() == 0) state.leave(error.code());
     throw;

@@ -28,10 +28,10 @@ void create_folder(const std::string& folder) {
 
 }  // namespace
 
-RunState::RunState(const QuantizeRequest& request, const std::string& model_hash)
+RunState::RunState(const QuantizeRequest& request, const std::string& fingerprint)
     : request_(request),
       own_place_(whole_path(default_work_dir(request.output))),
-      id_(xxh3_hex(model_hash + whole_path(request.work_dir)).substr(0, 8)),
+      id_(xxh3_hex(fingerprint + whole_path(request.work_dir)).substr(0, 8)),
       checkpoint_(request.work_dir + "/checkpoint") {}
 
 RunState::~RunState() {

@@ -18,7 +18,7 @@ namespace mpiquant {
 class RunState {
  public:
   // The partial folder's name tells runs of another model or work folder apart.
-  RunState(const QuantizeRequest& request, const std::string& model_hash);
+  RunState(const QuantizeRequest& request, const std::string& fingerprint);
   ~RunState();
   RunState(const RunState&) = delete;
   RunState& operator=(const RunState&) = delete;

@@ -14,6 +14,8 @@ RunningSums::RunningSums(const Plan& plan, const ModelSpec& model, const std::ve
     for (const BlockSpec& block : model.layers[static_cast<std::size_t>(layer)].blocks)
       for (const LinearSpec& linear : block.linears) layers_[linear.module] = layer;
   layers_[model.head.module] = layers;
+  for (const SlabPlan& slab : plan.slabs)
+    if (slab.layer != kNoLayer) layers_[plan.tensor_of(slab.targets.front()).source] = slab.layer;
 
   const GridShape shape{plan.stages, plan.replicas};
   std::vector<std::int64_t> load(static_cast<std::size_t>(plan.stages) * static_cast<std::size_t>(plan.replicas));
@@ -39,7 +41,8 @@ void RunningSums::resume(const Checkpoint::State& state) {
 
 std::int64_t RunningSums::front(const FilePlan& file) const {
   for (const TensorPlan& tensor : file.tensors)
-    if (!tensor.piece.empty() && !durable_.contains(layers_.at(tensor.source))) return tensor.offset;
+    if (const auto layer = layers_.find(tensor.source); layer != layers_.end() && !durable_.contains(layer->second))
+      return tensor.offset;
   return file.bytes;
 }
 

@@ -24,7 +24,7 @@ class RunningSums {
 
   // Goes on from what a checkpoint holds; a state that is damaged counts for nothing.
   void resume(const Checkpoint::State& state);
-  // All ranks have synced what they wrote of this layer, and of the dense tensors.
+  // All ranks have synced what they wrote of this layer, and of the tensors of no layer.
   void layer_durable(std::int64_t layer) { durable_.insert(layer); }
   // Reads on to the first byte of a layer that is not durable. For one thread at a time, not beside the other functions.
   void advance();
@@ -45,7 +45,8 @@ class RunningSums {
   // Bytes of a file before the first layer that is not durable.
   std::int64_t front(const FilePlan& file) const;
 
-  std::map<std::string, std::int64_t> layers_;  // module of a linear → its layer; a quantized head is one more
+  // Module of a linear or tensor that is carried over → its layer; a quantized head is one more.
+  std::map<std::string, std::int64_t> layers_;
   std::vector<Part> mine_;
   std::set<std::int64_t> durable_;
   std::int64_t bytes_at_front_ = 0;

@@ -11,49 +11,32 @@
 #include "src/base/hash.h"
 #include "src/base/log.h"
 #include "src/base/process_id.h"
+#include "src/run/fingerprint.h"
 
 namespace mpiquant {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kWeightsIndex = "model.safetensors.index.json";
 constexpr std::int64_t kStepBytes = std::int64_t{1} << 30;  // between two agreements of the ranks, so that none waits too long
 constexpr std::int64_t kChunkBytes = std::int64_t{4} << 20;
-
-struct Original {
-  fs::path path;
-  std::int64_t bytes;
-};
 
 struct Step {
   std::size_t file;
   std::int64_t begin, end;
 };
 
-std::vector<Original> originals_of(const ModelInput& model) {
-  std::vector<std::string> paths = SafetensorsSource(model.directory).files();
-  const fs::path index = fs::path(model.directory) / kWeightsIndex;
-  if (fs::is_regular_file(index)) paths.push_back(index.string());
-  std::vector<Original> originals;
-  for (const std::string& path : paths) originals.push_back({path, File::open_read(path).size()});
-  return originals;
-}
-
 // The copy's own name: other contents have another one.
-std::string copy_name(const ModelInput& model, const std::vector<Original>& originals) {
-  std::string facts = fs::canonical(model.directory).string();
-  for (const Original& file : originals)
-    facts += fmt::format("\n{} {} {}", file.path.filename().string(), file.bytes,
-                         fs::last_write_time(file.path).time_since_epoch().count());
+std::string copy_name(const ModelInput& model, const std::vector<WeightFile>& originals) {
+  const std::string facts = fs::canonical(model.directory).string() + "\n" + stamps(originals);
   std::string name = model.name;
   std::ranges::replace(name, '/', '-');
   return name + "-" + xxh3_hex(facts).substr(0, 16);
 }
 
-bool is_whole(const fs::path& copy, const std::vector<Original>& originals) {
-  return std::ranges::all_of(originals, [&](const Original& file) {
-    const std::string path = (copy / file.path.filename()).string();
+bool is_whole(const fs::path& copy, const std::vector<WeightFile>& originals) {
+  return std::ranges::all_of(originals, [&](const WeightFile& file) {
+    const std::string path = (copy / fs::path(file.path).filename()).string();
     return path_kind(path) == PathKind::kFile && File::open_read(path).size() == file.bytes;
   });
 }
@@ -61,12 +44,12 @@ bool is_whole(const fs::path& copy, const std::vector<Original>& originals) {
 // The copy that one rank makes.
 class Copy {
  public:
-  Copy(const fs::path& folder, const std::string& name, const std::vector<Original>& originals)
+  Copy(const fs::path& folder, const std::string& name, const std::vector<WeightFile>& originals)
       : originals_(originals), final_(folder / name) {
     const std::string prefix = fmt::format(".{}.partial-{}-{}-", name, host_name(), xxh3_hex(pid_namespace()).substr(0, 8));
     remove_dead(folder, prefix);
     std::int64_t bytes = 0;
-    for (const Original& file : originals_) bytes += file.bytes;
+    for (const WeightFile& file : originals_) bytes += file.bytes;
     const auto free = static_cast<std::int64_t>(fs::space(folder).available);
     check(
         bytes <= free, ExitCode::kUsage,
@@ -89,10 +72,10 @@ class Copy {
   }
 
   void make(const Step& step) {
-    const Original& original = originals_[step.file];
+    const WeightFile& original = originals_[step.file];
     if (step.begin == 0) {
-      from_.emplace(File::open_read(original.path.string()));
-      to_.emplace(File::create((partial_ / original.path.filename()).string(), original.bytes));
+      from_.emplace(File::open_read(original.path));
+      to_.emplace(File::create((partial_ / fs::path(original.path).filename()).string(), original.bytes));
     }
     std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(kChunkBytes, step.end - step.begin)));
     for (std::int64_t at = step.begin; at < step.end; at += kChunkBytes) {
@@ -126,7 +109,7 @@ class Copy {
     }
   }
 
-  const std::vector<Original>& originals_;
+  const std::vector<WeightFile>& originals_;
   fs::path final_, partial_;
   std::optional<File> from_, to_;
 };
@@ -136,12 +119,12 @@ class Copy {
 void stage_weights(Communicator& world, ModelInput& model, const std::string& folder) {
   const std::vector<std::string> hosts = all_gather_strings(world, host_name());
   const auto first = std::ranges::find(hosts, hosts[static_cast<std::size_t>(world.rank())]) - hosts.begin();
-  std::vector<Original> originals;
+  std::vector<WeightFile> originals;
   std::vector<Step> steps;
   fs::path place;
   std::optional<Copy> copy;
   collectively(world, [&] {
-    originals = originals_of(model);
+    originals = weight_files(model);
     for (std::size_t f = 0; f < originals.size(); ++f)
       for (std::int64_t at = 0; at < originals[f].bytes; at += kStepBytes)
         steps.push_back({f, at, std::min(at + kStepBytes, originals[f].bytes)});

@@ -10,30 +10,13 @@
 #include <thread>
 
 #include "io/file.h"
-#include "io/safetensors.h"
 #include "io/safetensors_source.h"
-#include "tests/io/fixtures.h"
+#include "tests/io/model_file.h"
 
 namespace mpiquant {
 namespace {
 
 using ::testing::HasSubstr;
-
-// Element i of a tensor has the value i + 1.
-void write_model(const std::string& path, const std::vector<SafetensorsTensor>& tensors) {
-  const SafetensorsLayout layout = build_safetensors_header(tensors);
-  File file = File::create(path, layout.file_bytes);
-  file.write_at(0, layout.header);
-  for (const SafetensorsEntry& entry : layout.entries) {
-    const std::optional<DType> dtype = dtype_from_safetensors(entry.dtype);
-    std::vector<float> values(static_cast<std::size_t>(element_count(entry.shape)));
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i + 1);
-    std::vector<std::byte> bytes(static_cast<std::size_t>(entry.bytes));
-    if (dtype && is_float(*dtype)) from_f32(*dtype, values, bytes);
-    file.write_at(entry.offset, bytes);
-  }
-  file.close();
-}
 
 std::vector<float> rows(const TensorSource& source, const std::string& name, std::int64_t begin, std::int64_t end,
                         std::size_t count) {
@@ -116,51 +99,6 @@ TEST(SafetensorsSource, AFolderWithoutWeights) {
   const Error error = error_of([&] { SafetensorsSource source(folder.path()); });
   EXPECT_EQ(error.code(), ExitCode::kInput);
   EXPECT_THAT(error.what(), HasSubstr("model.safetensors.index.json"));
-}
-
-TEST(SafetensorsSource, ContentHashIsOfTheContentOnly) {
-  const TemporaryFolder whole;
-  const TemporaryFolder shards;
-  const std::vector<SafetensorsTensor> a = {{"a", "F32", {20, 3}}, {"b", "F16", {3}}};
-  const std::vector<SafetensorsTensor> c = {{"c", "BF16", {7}}};
-  write_model(whole / "model.safetensors", {a[0], c[0], a[1]});
-  write_model(shards / "1.safetensors", a);
-  write_model(shards / "2.safetensors", c);
-  write_text_file(shards / "model.safetensors.index.json",
-                  R"({"weight_map":{"a":"1.safetensors","b":"1.safetensors","c":"2.safetensors"}})");
-  const SafetensorsSource source(whole.path());
-  const std::string hash = source.content_hash();
-  EXPECT_EQ(hash.size(), 32U);
-  EXPECT_EQ(SafetensorsSource(shards.path()).content_hash(), hash);
-
-  // Each of a changed byte, shape, dtype and name changes it.
-  const auto changed = [&](const std::vector<SafetensorsTensor>& tensors) {
-    write_model(shards / "model.safetensors", tensors);
-    return SafetensorsSource(shards.path()).content_hash();
-  };
-  EXPECT_EQ(changed({a[0], a[1], c[0]}), hash);
-  EXPECT_NE(changed({{"a", "F32", {3, 20}}, a[1], c[0]}), hash);
-  EXPECT_NE(changed({a[0], {"b", "U16", {3}}, c[0]}), hash);
-  EXPECT_NE(changed({a[0], a[1], {"d", "BF16", {7}}}), hash);
-  File file = File::open_write(whole / "model.safetensors");
-  file.write_at(file.size() - 1, std::as_bytes(std::span("\x01", 1)));
-  EXPECT_NE(source.content_hash(), hash);
-}
-
-TEST(SafetensorsSource, HashRangesCoverEveryByteOnce) {
-  const TemporaryFolder folder;
-  constexpr std::int64_t kElements = (std::int64_t{40} << 20) + 3;
-  const SafetensorsTensor tensor{"w", "F16", {kElements}};
-  const SafetensorsLayout layout = build_safetensors_header(std::span(&tensor, 1));
-  File file = File::create(folder / "model.safetensors", layout.file_bytes);
-  file.write_at(0, layout.header);
-  file.close();
-  const SafetensorsSource source(folder.path());
-  const std::vector<HashRange> ranges = source.hash_ranges();
-  ASSERT_EQ(ranges.size(), 2U);
-  EXPECT_EQ(ranges[0].begin, 0);
-  EXPECT_EQ(ranges[0].end, ranges[1].begin);
-  EXPECT_EQ(ranges[1].end, 2 * kElements);
 }
 
 TEST(SafetensorsSource, ManyThreadsReadAtOnce) {

@@ -82,7 +82,8 @@ TEST_P(PlanTest, SlabsCoverTheDenseTensors) {
   std::map<std::array<int, 3>, std::int64_t> rows;
   for (const SlabPlan& slab : plan.slabs) {
     EXPECT_LT(slab.rank, GetParam().ranks);
-    rows[{slab.output, slab.file, slab.tensor}] += slab.row_end - slab.row_begin;
+    for (const SlabTarget& target : slab.targets)
+      rows[{target.output, target.file, target.tensor}] += slab.row_end - slab.row_begin;
   }
   for (const auto& [key, count] : rows) {
     const auto o = static_cast<std::size_t>(key[0]);
@@ -90,6 +91,25 @@ TEST_P(PlanTest, SlabsCoverTheDenseTensors) {
     EXPECT_EQ(count * find_container(outputs_[o].container).dense_row_bytes(outputs_[o], model_, tensor), tensor.bytes)
         << tensor.name;
   }
+}
+
+TEST_P(PlanTest, RowsOfASourceAreInOneSlabAndThoseOfALayerInItsStage) {
+  const Plan plan = this->plan();
+  std::map<std::string, std::int64_t> rows;
+  int of_layers = 0;
+  for (const SlabPlan& slab : plan.slabs) {
+    const std::string& source = plan.tensor_of(slab.targets.front()).source;
+    rows[source] += slab.row_end - slab.row_begin;
+    EXPECT_EQ(slab.targets.size(), 2U) << source;  // one in each output
+    for (const SlabTarget& target : slab.targets) EXPECT_EQ(plan.tensor_of(target).source, source);
+    EXPECT_EQ(slab.layer == kNoLayer, source.find(".layers.") == std::string::npos) << source;
+    if (slab.layer == kNoLayer) continue;
+    ++of_layers;
+    EXPECT_NE(source.find(fmt::format(".layers.{}.", slab.layer)), std::string::npos) << source;
+    EXPECT_EQ(slab.rank / plan.replicas, plan.layers[static_cast<std::size_t>(slab.layer)].stage) << source;
+  }
+  for (const DenseChoice& dense : outputs_[0].dense) EXPECT_EQ(rows[dense.source], dense.shape[0]) << dense.source;
+  EXPECT_GE(of_layers, 2 * std::ssize(plan.layers));
 }
 
 TEST_P(PlanTest, WorkIsBalanced) {

@@ -188,12 +188,41 @@ TEST_F(Restarted, AChangedRecipeModelOrCalibrationIsRefusedByName) {
                               "gptq[max_shard_size=1GB]"})
     refused("format", [&](QuantizeRequest& r) { r.recipe.outputs = parse_outputs(outputs); });
   refused("calibration tokens", [](QuantizeRequest& r) { r.calibration.samples[3][5] ^= 1; });
+  refused("model differs", [](QuantizeRequest& r) { r.model = MPIQUANT_SOURCE_DIR "/tests/models/tiny-mistral"; });
   // The refusals left the state as it was.
   QuantizeRequest whole = request("whole");
   run(whole, 1);
   run(first, 2);
   EXPECT_EQ(sums(first), sums(whole));
   EXPECT_EQ(report(first)["ranks"][0]["layers_committed"], 4);
+}
+
+// Also where a weight differs that the fingerprint does not look at.
+TEST_F(Restarted, AModelWhoseFilesWereWrittenToIsRefused) {
+  const fs::path model = folder_ / "model", moved = folder_ / "moved";
+  fs::copy(kModel, model);
+  QuantizeRequest first = request("first");
+  first.model = model.string();
+  ASSERT_FALSE(run_some(first, 1, 2));
+  fs::rename(model, moved);
+  first.model = moved.string();
+  const fs::path shard = moved / "model-00001-of-00002.safetensors";
+  const auto written = fs::last_write_time(shard);
+  File file = File::open_write(shard);
+  std::byte kept{};
+  file.read_at(file.size() - 12345, std::span(&kept, 1));
+  const std::byte other = kept ^ std::byte{1};
+  file.write_at(file.size() - 12345, std::span(&other, 1));
+  try {
+    run(first, 2);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_NE(std::string(error.what()).find("model's weight files"), std::string::npos) << error.what();
+  }
+  file.write_at(file.size() - 12345, std::span(&kept, 1));
+  fs::last_write_time(shard, written);
+  EXPECT_TRUE(run_some(first, 2, 9));  // from another place, with the same times
 }
 
 TEST_F(Restarted, NeverBeginsAnewAndRequireNeedsState) {

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "io/safetensors_source.h"
+#include "src/run/fingerprint.h"
 #include "tests/run/quantize_support.h"
 
 namespace mpiquant {
@@ -21,10 +22,10 @@ class StageWeights : public QuantizeTest {
     std::mutex mutex;
     run_on_threads(ranks, [&](Communicator& world) {
       ModelInput model = open_model(model_);
-      const std::string before = model.source->content_hash();
+      const std::string before = model_fingerprint(world, *model.source);
       stage_weights(world, model, stage_);
       EXPECT_EQ(model.directory, model_);
-      EXPECT_EQ(model.source->content_hash(), before);
+      EXPECT_EQ(model_fingerprint(world, *model.source), before);
       const std::lock_guard lock(mutex);
       for (const std::string& file : dynamic_cast<const SafetensorsSource&>(*model.source).files())
         folders.insert(fs::path(file).parent_path().string());

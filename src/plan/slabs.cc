@@ -1,0 +1,123 @@
+#include "src/plan/slabs.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <numeric>
+
+#include "src/base/error.h"
+#include "src/quant/rotation.h"
+
+namespace mpiquant {
+namespace {
+
+constexpr std::int64_t kMaxSlabBytes = 4 << 20;
+constexpr std::int64_t kMinSlabBytes = 64 << 10;
+
+// Layer by source tensor, of those that are in memory while their layer is at work.
+std::map<std::string, std::int64_t> layers_of_tensors(const ModelSpec& model, bool head) {
+  std::map<std::string, std::int64_t> layers;
+  for (const LayerSpec& layer : model.layers) {
+    layers[layer.input_norm] = layers[layer.post_attention_norm] = layer.index;
+    for (const BlockSpec& block : layer.blocks)
+      for (const LinearSpec& linear : block.linears) layers[linear.weight()] = layers[linear.bias()] = layer.index;
+  }
+  if (!head) return layers;
+  layers[model.final_norm] = static_cast<std::int64_t>(model.layers.size());
+  if (!model.tied) layers[model.head_weight()] = static_cast<std::int64_t>(model.layers.size());
+  return layers;
+}
+
+class SlabPlanner {
+ public:
+  SlabPlanner(const PlanInput& input, const Plan& plan)
+      : input_(input), plan_(plan), layers_(layers_of_tensors(input.model, plan.head.has_value())) {
+    std::int64_t total = 0;
+    for (const auto& output : plan.files)
+      for (const FilePlan& file : output) total += file.bytes;
+    slab_bytes_ = std::clamp(total / (8 * input.topology.ranks), kMinSlabBytes, kMaxSlabBytes);
+  }
+
+  std::vector<SlabPlan> plan(Balancer& writers) {
+    for (const Tensor& tensor : tensors()) cut(tensor);
+    std::ranges::stable_sort(slabs_, std::greater{}, [](const auto& slab) { return slab.first; });
+    std::vector<SlabPlan> out;
+    const auto replicas = static_cast<std::size_t>(plan_.replicas);
+    for (auto& [bytes, slab] : slabs_) {
+      if (slab.layer == kNoLayer) {
+        slab.rank = writers.take(bytes);
+      } else {
+        const bool head = slab.layer == static_cast<std::int64_t>(plan_.layers.size());
+        const LayerPlan& layer = head ? *plan_.head : plan_.layers[static_cast<std::size_t>(slab.layer)];
+        const std::size_t begin = static_cast<std::size_t>(layer.stage) * replicas;
+        slab.rank = static_cast<int>(begin) + writers.take(bytes, begin, begin + replicas);
+      }
+      out.push_back(std::move(slab));
+    }
+    return out;
+  }
+
+ private:
+  // A source tensor, or one that a container makes itself, with all places it goes to.
+  struct Tensor {
+    std::string source;
+    std::int64_t rows, cols;
+    std::int64_t row_bytes = 0;  // of all targets
+    std::vector<SlabTarget> targets;
+  };
+
+  std::vector<Tensor> tensors() const {
+    std::map<std::string, std::int64_t> cols;
+    for (const OutputSpec& output : input_.outputs)
+      for (const DenseChoice& dense : output.dense) cols[dense.source] = dense.shape.size() > 1 ? dense.shape[1] : 1;
+    std::vector<Tensor> out;
+    std::map<std::string, std::size_t> places;  // in out
+    for (std::size_t o = 0; o < plan_.files.size(); ++o)
+      for (std::size_t f = 0; f < plan_.files[o].size(); ++f)
+        for (std::size_t t = 0; t < plan_.files[o][f].tensors.size(); ++t) {
+          const TensorPlan& tensor = plan_.files[o][f].tensors[t];
+          if (!tensor.piece.empty()) continue;
+          const std::int64_t row_bytes =
+              find_container(input_.outputs[o].container).dense_row_bytes(input_.outputs[o], input_.model, tensor);
+          const auto [known, is_new] = places.try_emplace(tensor.source, out.size());
+          if (is_new) {
+            const auto of_source = cols.find(tensor.source);
+            out.push_back({tensor.source, tensor.bytes / row_bytes, of_source == cols.end() ? 1 : of_source->second, 0, {}});
+          }
+          Tensor& whole = out[known->second];
+          expect(tensor.bytes / row_bytes == whole.rows, "{} has {} rows in one output", tensor.source, whole.rows);
+          whole.row_bytes += row_bytes;
+          whole.targets.push_back({static_cast<int>(o), static_cast<int>(f), static_cast<int>(t)});
+        }
+    return out;
+  }
+
+  void cut(const Tensor& tensor) {
+    const auto layer = layers_.find(tensor.source);
+    const bool rotated = !input_.recipe.transforms.empty();
+    // Rows that are computed together, and heads whose rows a container reorders, are not cut.
+    const std::int64_t heads = layer != layers_.end() && tensor.rows % input_.model.head_dim == 0 ? input_.model.head_dim : 1;
+    const std::int64_t block = rotated ? std::lcm(kLargestRotationBlock, heads) : heads;
+    const std::int64_t step = std::max<std::int64_t>(1, slab_bytes_ / tensor.row_bytes / block) * block;
+    SlabPlan slab{tensor.targets, 0, 0, tensor.cols, layer == layers_.end() ? kNoLayer : layer->second, false, 0};
+    slab.held = !tensor.source.empty() && (rotated || tensor.targets.size() > 1);
+    for (; slab.row_end < tensor.rows; slab.row_begin = slab.row_end) {
+      slab.row_end = std::min(tensor.rows, slab.row_begin + step);
+      slabs_.emplace_back((slab.row_end - slab.row_begin) * tensor.row_bytes, slab);
+    }
+  }
+
+  const PlanInput& input_;
+  const Plan& plan_;
+  std::map<std::string, std::int64_t> layers_;
+  std::int64_t slab_bytes_;
+  std::vector<std::pair<std::int64_t, SlabPlan>> slabs_;
+};
+
+}  // namespace
+
+std::vector<SlabPlan> plan_slabs(const PlanInput& input, const Plan& plan, Balancer& writers) {
+  return SlabPlanner(input, plan).plan(writers);
+}
+
+}  // namespace mpiquant
