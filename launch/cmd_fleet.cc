@@ -86,7 +86,7 @@ std::string shell_words(const std::vector<std::string>& words) {
 }
 
 void print_plan(const FleetSpec& spec, const FleetBackend& backend) {
-  const InputHashes hashes(spec.state + "/inputs");
+  const InputHashes hashes(spec.state + "/inputs", false);
   for (const FleetJobView& view : view_fleet(spec)) {
     const std::string key = job_key(view.job, hashes);
     const bool unchanged = view.record.key == key && view.record.state == JobState::kDone;

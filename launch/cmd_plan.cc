@@ -283,6 +283,8 @@ void run_plan(CommandContext& context) {
   int ranks = 1;
   collectively(world, [&] {
     check(values.count("model") != 0, ExitCode::kUsage, "MODEL is missing (see mpiquant plan --help)");
+    check(values.count("scale") == 0 || !values["sbatch"].as<bool>(), ExitCode::kUsage,
+          "--sbatch with --scale (directives are of one number of ranks) give --nodes");
     question.here = values.count("nodes") == 0 && values.count("gpus-per-node") == 0 && values.count("scale") == 0 &&
                     (values.count("topology") == 0 || values.count("ranks") != 0);
     question.machine = find_machine(values.count("topology") != 0 ? values["topology"].as<std::string>() : kDefaultTopology);

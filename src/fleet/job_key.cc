@@ -48,7 +48,7 @@ std::string InputHashes::file(const std::string& path) const {
   if (const std::optional<Json> known = read_state(kept); known && known->value("stamp", Json()) == stamp)
     return known->at("hash").get<std::string>();
   const std::string hash = hash_file_xxh3(path);
-  replace_shared_file(kept, Json{{"stamp", stamp}, {"hash", hash}}.dump());
+  if (keeps_) replace_shared_file(kept, Json{{"stamp", stamp}, {"hash", hash}}.dump());
   return hash;
 }
 

@@ -10,7 +10,8 @@ namespace mpiquant {
 // the local Hugging Face cache are known by the names of their blobs.
 class InputHashes {
  public:
-  explicit InputHashes(std::string folder) : folder_(std::move(folder)) {}
+  // keeps: else what is in the folder is used, and nothing is put there.
+  explicit InputHashes(std::string folder, bool keeps = true) : folder_(std::move(folder)), keeps_(keeps) {}
   // 32 hexadecimal digits, or another text that names the content; "missing" when there is no such file.
   std::string file(const std::string& path) const;
   // Of the files right in a model's directory; "missing" when the model is not there.
@@ -18,6 +19,7 @@ class InputHashes {
 
  private:
   std::string folder_;
+  bool keeps_;
 };
 
 // What decides the outputs and figures of a job: model, options, recipe file, evaluation, contents of all files among them, and

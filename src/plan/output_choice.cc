@@ -182,7 +182,7 @@ void check_output(const OutputChoice& output) {
     check(!output.own.contains(std::string(own.key)) || own.has_effect(format), ExitCode::kUsage,
           "{} has no effect on {} ({}) remove it", own.key, output.format, own.why);
   for (const Rule& rule : output.rules) {
-    const bool chooses = format.integers() ? rule.bits || rule.group_size || rule.symmetric : rule.codec && format.blocks();
+    const bool chooses = (format.integers() || format.blocks()) && rule.chooses(format.integers());
     check(rule.dense || chooses, ExitCode::kUsage, "the rule for \"{}\" has no effect on {} ({}) make it dense, or remove it",
           rule.pattern, output.format,
           format.integers() ? "its codes are integers of bits, group_size and sym"

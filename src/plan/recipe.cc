@@ -195,10 +195,7 @@ std::vector<std::string> idle_choices(const Recipe& recipe, const ModelSpec& mod
       return idle.push_back(fmt::format("{} \"{}\" matches no linear of the model: it changes nothing", kind, rule.pattern));
     const bool changes = rule.dense || std::ranges::any_of(outputs, [&](const OutputSpec& output) {
                            return std::ranges::any_of(output.linears, [&](const LinearChoice& choice) {
-                             const bool integers = choice.codec.kind == CodecKind::kInt;
-                             const bool named =
-                                 integers ? rule.bits || rule.group_size || rule.symmetric : rule.codec.has_value();
-                             return named && matches(rule, choice.linear.module);
+                             return rule.chooses(choice.codec.kind == CodecKind::kInt) && matches(rule, choice.linear.module);
                            });
                          });
     if (!changes) idle.push_back(fmt::format("{} \"{}\" changes nothing: the outputs have their own", kind, rule.pattern));

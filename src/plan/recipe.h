@@ -23,6 +23,9 @@ struct Rule {
   std::optional<std::int64_t> group_size;
   std::optional<bool> symmetric;
   std::optional<std::string> codec = {};  // ggml type, in outputs that have one; the others are of integer grids
+
+  // Whether it chooses anything but dense for a grid of integers, or else for blocks.
+  bool chooses(bool integers) const { return integers ? bits || group_size || symmetric : codec.has_value(); }
 };
 
 // "PATTERN:dense", or any of "PATTERN:bits=8,group_size=64,sym=true,codec=q8_0". Throws (usage error).

@@ -53,6 +53,10 @@ wait_for() { # FILE PATTERN
 }
 
 fresh
+fleet --dry-run
+expect "exit code of a look ahead" 0 $?
+expect "jobs it names" 7 "$(grep -c 'to be run' log)"
+expect "what it leaves" no "$([ -e out ] && echo yes || echo no)"
 fleet
 expect "exit code of the first failed job" 3 $?
 wanted="m-good-a done 0 1 11.0

@@ -17,6 +17,7 @@ refused "unknown format" 2 'onnx' 'gptq' "${quantize[@]}" --format onnx
 refused "dynamic order without g_idx" 2 'groups in activation order' 'use --act-order static' "${quantize[@]}" --format gguf:q4_0 --act-order dynamic
 refused "stages that do not divide the ranks" 2 'stages' '--stages|stages' "${quantize[@]}" --schedule staged --stages 3
 refused "both forms of a switch" 2 'contradict' 'keep one' "${quantize[@]}" --sym --no-sym
+refused "a batch script for many numbers of ranks" 2 "sbatch with --scale" "give --nodes" plan "$folder/model" --scale 8,16 --sbatch
 refused "no output" 2 '--output is missing' '--help' quantize "$folder/model" --calibration "$text"
 refused "8-bit activations of what is no GGUF file" 2 "no GGUF file" "leave the option away" evaluate "$folder/model" --text "$text" --activations q8_0
 refused "unknown activations" 2 "activations q4 is unknown|--activations" "q8_0" evaluate "$folder/model" --text "$text" --activations q4
