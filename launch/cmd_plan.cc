@@ -147,8 +147,8 @@ void check_fits(const PlanSummary& summary) {
 void print_scale(const Question& question, const std::vector<int>& list, bool json) {
   constexpr double kGB = 1e9;
   Json rows = Json::array();
-  std::string text = fmt::format("{:>6} {:>6} {:>6} {:>12} {:>12} {:>12} {:>10} {:>10} {:>9} {:>6}\n", "ranks", "nodes", "stages",
-                                 "GB a rank", "GB on wire", "GB between", "seconds", "overlapped", "speed-up", "fits");
+  std::string text = fmt::format("{:>6} {:>6} {:>6} {:>12} {:>12} {:>12} {:>10} {:>9} {:>6}\n", "ranks", "nodes", "stages",
+                                 "GB a rank", "GB on wire", "GB between", "seconds", "speed-up", "fits");
   double base = 0;
   int helps = list.front();
   double best = 1e300;
@@ -167,11 +167,10 @@ void print_scale(const Question& question, const std::vector<int>& list, bool js
                     {"wire", wire * kGB},
                     {"wire_between_nodes", summary.estimate.between},
                     {"seconds", seconds},
-                    {"seconds_overlapped", summary.overlapped},
                     {"fits", fits}});
-    text += fmt::format("{:>6} {:>6} {:>6} {:>12.1f} {:>12.0f} {:>12.0f} {:>10.0f} {:>10.0f} {:>9.2f} {:>6}\n", ranks,
-                        summary.nodes, summary.stages, memory, wire, summary.estimate.between / kGB, seconds, summary.overlapped,
-                        base / seconds / list.front(), fits ? "yes" : "no");
+    text += fmt::format("{:>6} {:>6} {:>6} {:>12.1f} {:>12.0f} {:>12.0f} {:>10.0f} {:>9.2f} {:>6}\n", ranks, summary.nodes,
+                        summary.stages, memory, wire, summary.estimate.between / kGB, seconds, base / seconds / list.front(),
+                        fits ? "yes" : "no");
   }
   text += fmt::format("beyond {} ranks the next step makes a run less than {} times as fast\n", helps, kWorthwhile);
   std::cout << (json ? Json{{"scale", rows}, {"helps_up_to", helps}}.dump(2) + "\n" : text) << std::flush;

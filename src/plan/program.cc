@@ -63,9 +63,9 @@ class Builder {
     out.before.push_back(alone(Phase::kSlabs, copy_work(in_.dense_bytes / ranks, in_.dense_bytes / ranks)));
     for (std::size_t s = 0; s + 1 < in_.bounds.size(); ++s)
       out.stage.push_back(stage(in_.bounds[s], in_.bounds[s + 1], s == 0, s + 2 == in_.bounds.size()));
-    // Each file is summed by one rank.
+    // Each file is summed by one rank, which follows the layers that take their time.
     Amount sums;
-    sums[Op::kSum] = sums[Op::kRead] = written_ + in_.dense_bytes;
+    sums[Op::kSum] = sums[Op::kRead] = calibrated() ? written_last_ : written_ + in_.dense_bytes;
     const double writers = std::min(ranks, std::max(1.0, in_.files));
     Step publish = alone(Phase::kPublish, sums * (1 / writers));
     publish.items.assign(static_cast<std::size_t>(ranks), 0);
@@ -201,7 +201,9 @@ class Builder {
         if (to_all) steps.push_back({Phase::kParts, decode, {1}, Spread::kDivisible});
         steps.push_back(at(writer, Phase::kWrite, write, Spread::kSerial));
       }
-      written_ += stored.bytes * static_cast<double>(block.experts);
+      const double bytes = stored.bytes * static_cast<double>(block.experts);
+      written_ += bytes;
+      if (layer + 1 >= in_.shape.layers.size()) written_last_ += bytes;
     }
   }
 
@@ -299,7 +301,8 @@ class Builder {
   Items units_;  // by replica
   double unit_tokens_ = 0;
   std::int32_t most_units_ = 0, all_units_ = 0;
-  double written_ = 0;  // quantized bytes
+  double written_ = 0;       // quantized bytes
+  double written_last_ = 0;  // of the last layer and a quantized head
 };
 
 }  // namespace

@@ -94,8 +94,6 @@ std::string phases(const PlanSummary& summary) {
   const double wire = std::accumulate(summary.estimate.wire.begin(), summary.estimate.wire.end(), 0.0);
   out +=
       fmt::format("{:<11} {:>12} {:>12} {:>14}\n", "total", "", duration(summary.estimate.seconds), wire > 0 ? bytes(wire) : "");
-  if (summary.overlapped < 0.99 * summary.estimate.seconds)
-    out += fmt::format("with files read ahead and written behind: {}\n", duration(summary.overlapped));
   return out;
 }
 
@@ -189,7 +187,6 @@ Json to_json(const PlanSummary& summary) {
           {"units", summary.units},
           {"kept_hessian_bytes", summary.kept_hessians},
           {"seconds", summary.estimate.seconds},
-          {"seconds_overlapped", summary.overlapped},
           {"memory", summary.memory[neediest(summary)].total()},
           {"memory_limit", summary.memory_limit},
           {"files", files},

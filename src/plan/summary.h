@@ -34,7 +34,6 @@ struct PlanSummary {
   double memory_limit = 0;                            // bytes of a rank; 0: unknown
   std::vector<Duty> duties;                           // by rank
   Estimate estimate;
-  double overlapped = 0;  // seconds if files are read ahead and written behind
 };
 
 std::vector<Duty> duties_of(const Program& program);
