@@ -56,14 +56,27 @@ class Peak {
   // Of activations: the quantized model's, and for corrections the original one's.
   int streams() const { return in_.corrects ? 2 : 1; }
 
-  // The first hidden states are made of the rows of all tokens.
+  // The first hidden states are made of rows of the embedding, which ranks pick up and give each other.
   void enter() {
-    if (in_.all_tokens == 0) return;
+    if (in_.all_tokens == 0 || in_.first > 0) return;
+    const std::int64_t mine = std::min(in_.tokens, in_.shape.vocab);
+    const std::int64_t passing = share_of(std::min(in_.all_tokens, in_.shape.vocab), in_.replicas);
+    MemoryUse sharing = base_;
+    sharing.weights = sharing.hidden = 0;
+    sharing.buffers = kFloat * in_.shape.hidden * (passing + (in_.replicas > 1 ? 2 * mine : 0));
+    if (sharing.total() > most_.total()) most_ = sharing;
     MemoryUse entering = base_;
-    entering.weights = 0;
-    entering.hidden = in_.first == 0 ? kFloat * in_.tokens * in_.shape.hidden * streams() : 0;
-    entering.buffers = kFloat * in_.shape.hidden * (std::min(in_.all_tokens, in_.shape.vocab) + in_.unit_tokens);
+    entering.weights = in_.resident ? resident_bytes() : 0;
+    entering.hidden = kFloat * in_.tokens * in_.shape.hidden * streams();
+    entering.buffers = kFloat * in_.shape.hidden * (mine + in_.unit_tokens);
     if (entering.total() > most_.total()) most_ = entering;
+  }
+
+  // Weights of all layers of the stage.
+  std::int64_t resident_bytes() const {
+    std::int64_t sum = 0;
+    for (std::size_t l = in_.first; l < in_.last; ++l) sum += weight_bytes(in_.shape.layers[l]);
+    return sum;
   }
 
   // What a block keeps until its linears are converted.
@@ -74,11 +87,9 @@ class Peak {
   // Sets the weights that are there while each block is at work, and the factors of the layer's other blocks.
   template <typename Body>
   void for_blocks(const Body& body) {
-    std::int64_t resident = 0;
-    for (std::size_t l = in_.first; in_.resident && l < in_.last; ++l) resident += weight_bytes(in_.shape.layers[l]);
     for (std::size_t l = in_.first; l < in_.last; ++l) {
       const LayerShape& layer = in_.shape.layers[l];
-      base_.weights = in_.resident ? resident : weight_bytes(layer) + read_ahead_bytes(l + 1);
+      base_.weights = in_.resident ? resident_bytes() : weight_bytes(layer) + read_ahead_bytes(l + 1);
       std::int64_t factors = 0;
       if (!in_.true_sequential && in_.all_tokens > 0)
         for (const BlockShape& block : layer.blocks) factors += factor_bytes(block);

@@ -65,7 +65,10 @@ class Builder {
       out.stage.push_back(stage(in_.bounds[s], in_.bounds[s + 1], s == 0, s + 2 == in_.bounds.size()));
     // Each file is summed by one rank, which follows the layers that take their time.
     Amount sums;
-    sums[Op::kSum] = sums[Op::kRead] = calibrated() ? written_last_ : written_ + in_.dense_bytes;
+    const double head =
+        in_.head || in_.shape.tied ? 0 : static_cast<double>(in_.shape.vocab * in_.shape.hidden * in_.shape.source_bytes);
+    const bool follows = calibrated() && (in_.stages() == 1 || in_.files >= in_.stages());
+    sums[Op::kSum] = sums[Op::kRead] = follows ? written_last_ + head : written_ + in_.dense_bytes;
     const double writers = std::min(ranks, std::max(1.0, in_.files));
     Step publish = alone(Phase::kPublish, sums * (1 / writers));
     publish.items.assign(static_cast<std::size_t>(ranks), 0);
@@ -269,9 +272,12 @@ class Builder {
       if (last_stage) out.stream->each = {};
     }
     if (calibrated() && first_stage) {
-      const double rows = std::min(unit_tokens_ * all_units_, static_cast<double>(in_.shape.vocab));
+      // Rows of the embedding for a replica's tokens come from the ranks that carry it over.
+      const double rows = std::min(unit_tokens_ * most_units_, static_cast<double>(in_.shape.vocab));
+      const double elsewhere = static_cast<double>(replicas_ - 1) / static_cast<double>(replicas_);
       if (replicas_ > 1)
-        out.before.push_back(move(Phase::kSlabs, Transfer::kAllGather, rows * static_cast<double>(in_.shape.hidden) * kFloat));
+        out.before.push_back(
+            move(Phase::kSlabs, Transfer::kAllToAll, rows * static_cast<double>(in_.shape.hidden) * kFloat * elsewhere));
       out.before.push_back(on_units(Phase::kForward, norm_work(unit_tokens_, in_.shape.hidden), Spread::kSerial));
     }
     for (std::size_t l = first; l < last; ++l)

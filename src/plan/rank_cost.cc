@@ -26,8 +26,10 @@ class Ledger {
   std::vector<RankCost> fill() {
     for (std::size_t l = 0; l < plan_.layers.size(); ++l)
       for (std::size_t b = 0; b < plan_.layers[l].blocks.size(); ++b)
-        add(input_.model.layers[l].blocks[b], plan_.layers[l].blocks[b], plan_.layers[l].stage);
-    if (plan_.head) add(BlockSpec{"head", {input_.model.head}}, plan_.head->blocks.front(), plan_.head->stage);
+        add(input_.model.layers[l].blocks[b], plan_.layers[l].blocks[b], plan_.layers[l].stage,
+            by_rows(input_.model.layers[l].blocks));
+    const BlockSpec head{"head", {input_.model.head}};
+    if (plan_.head) add(head, plan_.head->blocks.front(), plan_.head->stage, by_rows({head}));
     for (const SlabPlan& slab : plan_.slabs) add(slab);
     const PlanShape shape = shape_of(input_.model);
     for (int rank = 0; rank < input_.topology.ranks; ++rank) add_memory(shape, rank);
@@ -45,7 +47,8 @@ class Ledger {
 
   bool corrects() const { return !plan_.units.empty() && input_.recipe.gptaq_alpha > 0; }
 
-  void add(const BlockSpec& block, const BlockPlan& planned, int stage) {
+  // rows: the layer is converted by rows, so that what no output quantizes is read with its slabs alone.
+  void add(const BlockSpec& block, const BlockPlan& planned, int stage, bool rows) {
     for (const PartPlan& part : planned.parts) {
       const auto codecs = codecs_.find(block.linears[static_cast<std::size_t>(part.linear)].module);
       if (codecs != codecs_.end())
@@ -56,6 +59,7 @@ class Ledger {
       if (!plan_.units.empty() && plan_.replicas > 1)
         of.hessian_bytes += (triangle(block.cols()) + (corrects() ? block.cols() * block.cols() : 0)) * kSum;
       for (const LinearSpec& linear : block.linears) {
+        if (rows && !codecs_.contains(linear.module)) continue;
         const std::int64_t begin = linear.rows * replica / plan_.replicas, end = linear.rows * (replica + 1) / plan_.replicas;
         of.bytes_read += (end - begin) * linear.cols * static_cast<std::int64_t>(size_of(input_.model.dtype));
       }

@@ -8,6 +8,7 @@
 #include "src/base/hash.h"
 #include "src/comm/collectives.h"
 #include "src/run/identity.h"
+#include "src/run/job.h"
 
 namespace mpiquant {
 namespace {
@@ -47,8 +48,8 @@ std::string sampled_content(const ModelInput& model) {
 std::string tensor_fingerprint(const TensorSource& source, const TensorEntry& entry) {
   Xxh3 hash;
   hash_piece(hash, source, entry, 0);
-  if (entry.bytes > kPieceBytes) hash_piece(hash, source, entry, middle_piece(entry));
-  if (entry.bytes > 2 * kPieceBytes) hash_piece(hash, source, entry, entry.bytes - kPieceBytes);
+  if (entry.bytes > kPieceBytes) hash_piece(hash, source, entry, entry.bytes - std::min(entry.bytes - kPieceBytes, kPieceBytes));
+  if (entry.bytes > 2 * kPieceBytes) hash_piece(hash, source, entry, middle_piece(entry));
   return hash.hex();
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "src/comm/communicator.h"
 #include "src/run/model_input.h"
 
 namespace mpiquant {

@@ -12,13 +12,14 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kIndex = "/index.json";
-constexpr int kVersion = 2;  // 1 knew no transforms
+constexpr int kVersion = 3;
 
 std::int64_t triangle(std::int64_t n) { return n * (n + 1) / 2; }
 
 Json to_json(const HessianStore::Index& index) {
   return {{"version", kVersion},
           {"inputs", index.inputs},
+          {"weight_files", index.weight_files},
           {"from_original", index.from_original},
           {"upstream", index.upstream},
           {"transforms", index.transforms},
@@ -53,13 +54,13 @@ HessianStore::Index HessianStore::index() const {
         folder_);
   const Json json = parse_json(read_text_file(path), path);
   try {
-    const bool without_transforms = json.at("version") == 1;
-    check(without_transforms || json.at("version") == kVersion, ExitCode::kInput,
-          "{} has version {} (this program reads {}) make the Hessians again", path, json.at("version").dump(), kVersion);
+    check(json.at("version") == kVersion, ExitCode::kInput, "{} has version {} (this program reads {}) make the Hessians again",
+          path, json.at("version").dump(), kVersion);
     return {json.at("inputs").get<Identity>(),
+            json.at("weight_files").get<std::string>(),
             json.at("from_original").get<bool>(),
             json.at("upstream").get<Identity>(),
-            without_transforms ? std::vector<std::string>() : json.at("transforms").get<std::vector<std::string>>(),
+            json.at("transforms").get<std::vector<std::string>>(),
             json.at("tokens").get<std::int64_t>(),
             json.at("calibration")};
   } catch (const Json::exception& error) {

@@ -23,6 +23,7 @@ class HessianStore {
 
   struct Index {
     Identity inputs;                      // model, calibration, kernel set: always of the same values
+    std::string weight_files;             // hash of their stamps: others are not refused, but told
     bool from_original = true;            // activations of the original weights
     Identity upstream;                    // else the choices that made the weights before each layer
     std::vector<std::string> transforms;  // of the model whose activations these are

@@ -7,6 +7,7 @@
 #include "io/hf_cache.h"
 #include "io/quantized_source.h"
 #include "io/safetensors_source.h"
+#include "src/base/error.h"
 #include "src/base/log.h"
 #include "src/model/config.h"
 

@@ -7,7 +7,6 @@
 
 #include "io/tensor_source.h"
 #include "src/base/model_spec.h"
-#include "src/run/job.h"
 
 namespace mpiquant {
 

@@ -33,7 +33,6 @@ Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source,
                    const CommitOptions& options, RankReport& report)
     : job_(job),
       model_(model),
-      source_(source),
       recipe_(recipe),
       plan_(plan),
       samples_(samples),

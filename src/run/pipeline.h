@@ -100,7 +100,6 @@ class Pipeline {
 
   Job& job_;
   const ModelSpec& model_;
-  const TensorSource& source_;
   const Recipe& recipe_;
   const Plan& plan_;
   const Samples& samples_;

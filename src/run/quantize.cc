@@ -10,7 +10,6 @@
 #include "src/base/log.h"
 #include "src/base/version.h"
 #include "src/comm/launch_env.h"
-#include "src/model/weights.h"
 #include "src/plan/output_choice.h"
 #include "src/quant/method.h"
 #include "src/run/checkpoint.h"
@@ -99,6 +98,8 @@ void write_report(Job& job, const QuantizeRequest& request, const Prepared& run,
   });
 }
 
+std::string files_stamp(const ModelInput& model) { return xxh3_hex(stamps(weight_files(model.stored()))); }
+
 // What must be the same when a run goes on.
 Identity run_identity(const QuantizeRequest& request, const ModelInput& model, const std::string& fingerprint,
                       const std::vector<OutputSpec>& outputs) {
@@ -111,7 +112,7 @@ Identity run_identity(const QuantizeRequest& request, const ModelInput& model, c
   }
   Identity identity{{"program version", std::string(version())},
                     {"model", fingerprint},
-                    {"model's weight files", xxh3_hex(stamps(weight_files(model.stored())))},
+                    {"model's weight files", files_stamp(model)},
                     {"model's config.json", hash_file_xxh3(model.directory + "/config.json")},
                     {"calibration", xxh3_hex(request.calibration.record.dump())},
                     {"calibration tokens", tokens.hex()},
@@ -174,6 +175,11 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
       const HessianStore::Index index = use.from->index();
       check_usable(index, inputs, upstream, request.recipe.transforms);
       use.tokens = index.tokens;
+      if (job.world.rank() == 0 && index.weight_files != files_stamp(model))
+        warn_line(
+            "the model's weight files have other names, sizes or times than those the kept Hessians were made with: that they "
+            "are "
+            "the same is known from 4 KiB pieces of each tensor alone");
       if (index.transforms != request.recipe.transforms)
         use.change = [&model](std::int64_t layer, std::size_t block, Hessian& hessian) {
           rotate_kept_hessian(model, layer, block, hessian);
@@ -183,7 +189,8 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
     check(request.hessians.empty(), ExitCode::kUsage, "--keep-hessians with --hessians (they are kept already) leave one away");
     use.keep.emplace(request.work_dir + "/hessians");
     if (job.world.rank() != 0) return;
-    HessianStore::Index index{inputs, upstream.empty(), upstream, request.recipe.transforms, 0, request.calibration.record};
+    HessianStore::Index index{inputs, files_stamp(model),        upstream.empty(), upstream, request.recipe.transforms,
+                              0,      request.calibration.record};
     for (const auto& sample : request.calibration.samples) index.tokens += static_cast<std::int64_t>(sample.size());
     use.keep->begin(index);
     const std::int64_t bytes = hessian_store_bytes(model.spec, quantizes_head(outputs, model.spec));

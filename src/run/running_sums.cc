@@ -21,8 +21,9 @@ RunningSums::RunningSums(const Plan& plan, const ModelSpec& model, const std::ve
   std::vector<std::int64_t> load(static_cast<std::size_t>(plan.stages) * static_cast<std::size_t>(plan.replicas));
   for (std::size_t o = 0; o < plan.files.size(); ++o)
     for (const FilePlan& file : plan.files[o]) {
-      const auto coded = std::ranges::find_if(file.tensors, [](const TensorPlan& tensor) { return !tensor.piece.empty(); });
-      const std::int64_t first = coded == file.tensors.end() ? 0 : layers_.at(coded->source);
+      const auto of_layer =
+          std::ranges::find_if(file.tensors, [&](const TensorPlan& tensor) { return layers_.contains(tensor.source); });
+      const std::int64_t first = of_layer == file.tensors.end() ? 0 : layers_.at(of_layer->source);
       const int stage = first == layers ? plan.stages - 1 : plan.layers[static_cast<std::size_t>(first)].stage;
       const auto begin = load.begin() + shape.rank_of(stage, 0);
       const auto least = std::min_element(begin, begin + plan.replicas);

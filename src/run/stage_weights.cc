@@ -8,10 +8,12 @@
 
 #include "io/file.h"
 #include "io/safetensors_source.h"
+#include "src/base/error.h"
 #include "src/base/hash.h"
 #include "src/base/log.h"
 #include "src/base/process_id.h"
 #include "src/run/fingerprint.h"
+#include "src/run/job.h"
 
 namespace mpiquant {
 namespace {

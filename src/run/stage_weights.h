@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "src/comm/communicator.h"
 #include "src/run/model_input.h"
 
 namespace mpiquant {

@@ -1,9 +1,10 @@
 """What quantization costs in perplexity, against a plain reference (reference_gptq.py: whole-layer calibration, damping 0.01) run once.
 
 Each row: calibration of 64 windows of 256 tokens, evaluation of the first 96 windows of 256 tokens. The rise of perplexity over the original
-may be at most 1.1 times the reference's; at 8 bits the perplexity stays within 0.1 % of the original's. On top is allowed what arithmetic
-alone moves, 2.5e-4 for tiny-llama (round to nearest at 4 bits rises by 9.6e-4) and 3e-3 for babyllama-tok105 (round to nearest: 0.1); three
-rows need some of it, and none with gptaq_alpha. The reference itself moves by more (reference_spread.py):
+may be at most 1.1 times the reference's, and GPTQ with gptaq_alpha stays below that in every row; at 8 bits the perplexity stays within 0.1 %
+of the original's. Without gptaq_alpha what arithmetic alone moves is allowed on top, 2.5e-4 for tiny-llama (round to nearest at 4 bits rises by
+9.6e-4) and 3e-3 for babyllama-tok105 (round to nearest: 0.1); three rows need some of it. The reference itself moves by more
+(reference_spread.py):
   tiny-llama 4 bits static        1.97174; weights times 1 +- 1e-7: 1.97182, 1.97190, 1.97181; scales in F16: 1.97180
   tiny-llama 3 bits dynamic       1.97205; scales in F16: 1.97229; forward pass in double precision: 1.97252
   babyllama-tok105 4 bits static  3.103; scales in F16: 3.116
@@ -112,8 +113,8 @@ def test_rise_of_perplexity(name, bits, group, sym, order, mse, reference, ids, 
         assert perplexity - ORIGINAL[name] <= 1.1 * (reference - ORIGINAL[name]) + NOISE[name]
 
 
-# The three rows that need an allowance without it, and one of each width for each model: nothing is allowed on top. The rest were run once, too.
-@pytest.mark.parametrize("name,bits,group,sym,order,mse,reference", [CASES[i] for i in (4, 8, 9, 14, 18, 19, 20, 22, 23, 27)])
+# Nothing is allowed on top.
+@pytest.mark.parametrize("name,bits,group,sym,order,mse,reference", [case for case in CASES if case[1] < 8])
 def test_rise_of_perplexity_with_gptaq(name, bits, group, sym, order, mse, reference, ids, tmp_path):
     out = quantize(name, ids, tmp_path / "out", bits, group, sym, order, mse, more=("--gptaq-alpha", "0.5"))
     rise = (evaluate(out, name, ids)["perplexity"] - ORIGINAL[name]) / (reference - ORIGINAL[name])

@@ -51,11 +51,12 @@ TEST(Fingerprint, IsOfTheTensorsHoweverTheyAreFiledAndSharedOut) {
 TEST(Fingerprint, SeesEveryTensorAtThreePlaces) {
   const TemporaryFolder folder;
   const std::string path = folder / "model.safetensors";
-  constexpr std::int64_t kBytes = 4 * 10000;
-  write_model(path, {{"a", "F32", {100, 100}}, {"b", "F32", {5}}});
+  constexpr std::int64_t kBytes = 4 * 10000, kSmall = 4 * 2048;
+  write_model(path, {{"a", "F32", {100, 100}}, {"b", "F32", {2048}}, {"c", "F32", {5}}});
   const std::string hash = fingerprint(folder.path());
-  const std::int64_t data = File::open_read(path).size() - kBytes - 20;
-  for (const std::int64_t at : {std::int64_t{0}, kBytes / 2, kBytes - 1, kBytes + 19}) {
+  const std::int64_t data = File::open_read(path).size() - kBytes - kSmall - 20;
+  for (const std::int64_t at : {std::int64_t{0}, kBytes / 2, kBytes - 1, kBytes, kBytes + 4095, kBytes + 4096,
+                                kBytes + kSmall - 1, kBytes + kSmall + 19}) {
     File file = File::open_write(path);
     std::byte kept{}, other{};
     file.read_at(data + at, std::span(&kept, 1));
@@ -67,7 +68,7 @@ TEST(Fingerprint, SeesEveryTensorAtThreePlaces) {
   }
   const SafetensorsSource source(folder.path());
   run_on_threads(1, [&](Communicator& world) { model_fingerprint(world, source); });
-  EXPECT_EQ(source.bytes_read(), 3 * 4096 + 20);
+  EXPECT_EQ(source.bytes_read(), 3 * 4096 + kSmall + 20);
 }
 
 TEST(Fingerprint, StampsFollowNamesSizesAndTimes) {

@@ -74,6 +74,25 @@ TEST_F(KeptHessians, OfQuantizedActivationsServeTheSameRecipeOnly) {
   expect_refused(replaced, "bits");
 }
 
+TEST_F(KeptHessians, OfFilesWithOtherTimesAreToldOf) {
+  const fs::path model = folder_ / "model";
+  fs::copy(kModel, model);
+  QuantizeRequest kept = keeping("kept", "original");
+  kept.model = model.string();
+  run(kept, 2);
+  const auto told = [&](const std::string& name) {
+    QuantizeRequest again = from(kept, name);
+    again.model = kept.model;
+    testing::internal::CaptureStdout();  // of the log, as it is in tests
+    run(again, 2);
+    return testing::internal::GetCapturedStdout().find("weight files have other") != std::string::npos;
+  };
+  EXPECT_FALSE(told("same"));
+  const fs::path shard = model / "model-00001-of-00002.safetensors";
+  fs::last_write_time(shard, fs::last_write_time(shard) + std::chrono::seconds(1));
+  EXPECT_TRUE(told("touched"));
+}
+
 TEST_F(KeptHessians, AreRefusedWhereTheyDoNotBelong) {
   const QuantizeRequest kept = keeping("kept", "original");
   run(kept, 1);

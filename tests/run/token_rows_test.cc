@@ -7,8 +7,8 @@
 namespace mpiquant {
 namespace {
 
-// Every rank lets the embedding's rows of its slabs pass, and then has those of all tokens.
-TEST(TokenRows, AreTheEmbeddingsOnEveryRank) {
+// Every rank lets the embedding's rows of its slabs pass, and then has those of its units' tokens.
+TEST(TokenRows, AreTheEmbeddings) {
   const ModelInput model = open_model(kModel);
   const Samples samples = {{5, 2047, 0, 5}, {1024, 7, 7}};
   Recipe recipe;
@@ -18,6 +18,7 @@ TEST(TokenRows, AreTheEmbeddingsOnEveryRank) {
   const std::vector<RunFacts> facts = run_facts(recipe, model, outputs);
   for (const int ranks : {1, 3, 8}) {
     const Plan plan = make_plan({model.spec, recipe, outputs, facts, {4, 3}, {ranks, 1}});
+    ASSERT_EQ(plan.units.size(), 2U);
     run_on_threads(ranks, [&](Communicator& world) {
       TokenRows rows(model.spec, plan, samples, world);
       std::vector<float> passing;
@@ -28,7 +29,8 @@ TEST(TokenRows, AreTheEmbeddingsOnEveryRank) {
         rows.pass(slab.row_begin, slab.row_end, passing);
       }
       rows.share(world);
-      for (const auto& sample : samples) {
+      for (const std::int64_t unit : plan.units_of(world.rank())) {
+        const auto& sample = samples[static_cast<std::size_t>(unit)];
         std::vector<float> expected(sample.size() * static_cast<std::size_t>(model.spec.hidden)), got(expected.size());
         embed(*model.source, model.spec, sample, expected);
         rows.copy(sample, got);
@@ -36,6 +38,9 @@ TEST(TokenRows, AreTheEmbeddingsOnEveryRank) {
       }
       std::vector<float> one(static_cast<std::size_t>(model.spec.hidden));
       EXPECT_THROW(rows.copy(std::vector<std::int32_t>{6}, one), Error);
+      if (ranks > 1) {
+        EXPECT_THROW(rows.copy(std::vector<std::int32_t>{world.rank() == 0 ? 7 : 5}, one), Error);  // of another replica
+      }
     });
   }
 }
