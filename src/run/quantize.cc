@@ -17,12 +17,13 @@
 #include "src/run/fingerprint.h"
 #include "src/run/gates.h"
 #include "src/run/identity.h"
+#include "src/run/kept_hessians.h"
 #include "src/run/kernel_sets.h"
 #include "src/run/model_input.h"
 #include "src/run/node_memory.h"
 #include "src/run/publish_run.h"
-#include "src/run/rotated_model.h"
 #include "src/run/run_facts.h"
+#include "src/run/run_identity.h"
 #include "src/run/run_state.h"
 #include "src/run/structure.h"
 
@@ -96,112 +97,6 @@ void write_report(Job& job, const QuantizeRequest& request, const Prepared& run,
                       {"fallbacks", run.fallbacks}};
     replace_text_file((fs::path(request.work_dir) / "report.json").string(), out.dump(1) + "\n");
   });
-}
-
-std::string files_stamp(const ModelInput& model) { return xxh3_hex(stamps(weight_files(model.stored()))); }
-
-// What must be the same when a run goes on.
-Identity run_identity(const QuantizeRequest& request, const ModelInput& model, const std::string& fingerprint,
-                      const std::vector<OutputSpec>& outputs) {
-  const Recipe& recipe = request.recipe;
-  const auto propagated = propagated_output(recipe, outputs);
-  Xxh3 tokens;
-  for (const auto& sample : request.calibration.samples) {
-    tokens.update(std::as_bytes(std::span(sample)));
-    tokens.update(std::as_bytes(std::span("")));
-  }
-  Identity identity{{"program version", std::string(version())},
-                    {"model", fingerprint},
-                    {"model's weight files", files_stamp(model)},
-                    {"model's config.json", hash_file_xxh3(model.directory + "/config.json")},
-                    {"calibration", xxh3_hex(request.calibration.record.dump())},
-                    {"calibration tokens", tokens.hex()},
-                    {"format", to_text(recipe.outputs)},
-                    {"dense_dtype", recipe.dense_dtype_given ? std::string(info(recipe.dense_dtype).torch_name) : "the model's"},
-                    {"embedding_type", recipe.embedding_type},
-                    {"output_type", recipe.output_type},
-                    {"gguf_pre", recipe.gguf_pre},
-                    {"max_shard_size", std::to_string(recipe.max_shard_bytes)},
-                    {"propagate", propagated ? outputs[*propagated].label : "original"},
-                    {"hessians", request.hessians.empty() ? "of this run" : "kept ones"},
-                    {"hessian sums", std::string(to_string(request.sums))}};
-  const Json choices = identity_json(recipe);
-  for (const auto& [field, value] : choices.items()) identity[field] = value.dump();
-  return identity;
-}
-
-// What Hessians depend on beside the calibration.
-Identity hessian_inputs(const ModelInput& model, const std::string& fingerprint, const Backend& backend) {
-  return {{"model", fingerprint},
-          {"model's config.json", hash_file_xxh3(model.directory + "/config.json")},
-          {"kernel set", backend.identity()}};
-}
-
-// The choices that made the weights whose activations Hessians come from; nothing for original weights.
-Identity upstream_identity(const Recipe& recipe, const std::vector<OutputSpec>& outputs) {
-  const auto propagated = propagated_output(recipe, outputs);
-  if (!propagated) return {};
-  Identity identity;
-  const Json choices = identity_json(recipe_of(recipe, recipe.outputs[*propagated]));
-  for (const auto& [field, value] : choices.items()) identity[field] = value.dump();
-  std::string codecs;
-  for (const LinearChoice& choice : outputs[*propagated].linears)
-    codecs += choice.linear.module + "=" + to_string(choice.codec) + ";";
-  identity["weight codecs"] = xxh3_hex(codecs);
-  return identity;
-}
-
-// Kept Hessians as calibration: their record goes into the outputs.
-void take_kept_hessians(QuantizeRequest& request) {
-  if (request.hessians.empty()) return;
-  const HessianStore::Index index = HessianStore(request.hessians).index();
-  request.calibration = {{}, index.calibration};
-  if (index.from_original) request.recipe.propagate = "original";
-}
-
-HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInput& model, const std::string& fingerprint,
-                       const std::vector<OutputSpec>& outputs) {
-  HessianUse use;
-  use.sums = request.sums;
-  const Identity inputs = hessian_inputs(model, fingerprint, job.backend);
-  const Identity upstream = upstream_identity(request.recipe, outputs);
-  collectively(job.world, [&] {
-    const bool needed = find_method(request.recipe.method).needs_hessian;
-    check(needed || (!request.keep_hessians && request.hessians.empty()), ExitCode::kUsage,
-          "method {} uses no Hessians (there are none to keep or to take) leave --keep-hessians and --hessians away",
-          request.recipe.method);
-    if (!request.hessians.empty()) {
-      use.from.emplace(request.hessians);
-      const HessianStore::Index index = use.from->index();
-      check_usable(index, inputs, upstream, request.recipe.transforms);
-      use.tokens = index.tokens;
-      if (job.world.rank() == 0 && index.weight_files != files_stamp(model))
-        warn_line(
-            "the model's weight files have other names, sizes or times than those the kept Hessians were made with: that they "
-            "are "
-            "the same is known from 4 KiB pieces of each tensor alone");
-      if (index.transforms != request.recipe.transforms)
-        use.change = [&model](std::int64_t layer, std::size_t block, Hessian& hessian) {
-          rotate_kept_hessian(model, layer, block, hessian);
-        };
-    }
-    if (!request.keep_hessians) return;
-    check(request.hessians.empty(), ExitCode::kUsage, "--keep-hessians with --hessians (they are kept already) leave one away");
-    use.keep.emplace(request.work_dir + "/hessians");
-    if (job.world.rank() != 0) return;
-    HessianStore::Index index{inputs, files_stamp(model),        upstream.empty(), upstream, request.recipe.transforms,
-                              0,      request.calibration.record};
-    for (const auto& sample : request.calibration.samples) index.tokens += static_cast<std::int64_t>(sample.size());
-    use.keep->begin(index);
-    const std::int64_t bytes = hessian_store_bytes(model.spec, quantizes_head(outputs, model.spec));
-    const auto free = static_cast<std::int64_t>(fs::space(request.work_dir).available);
-    check(bytes <= free, ExitCode::kUsage,
-          "the Hessians take {:.1f} GB, and {} has {:.1f} GB free (they would not fit) free {:.1f} GB",
-          1e-9 * static_cast<double>(bytes), request.work_dir, 1e-9 * static_cast<double>(free),
-          1e-9 * static_cast<double>(bytes - free));
-    info_line("Hessians are kept in {}: {:.1f} MB", use.keep->folder(), 1e-6 * static_cast<double>(bytes));
-  });
-  return use;
 }
 
 Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& model) {
