@@ -239,7 +239,8 @@ TEST_F(Quantize, EachByteOfTheModelIsReadOnce) {
     for (const Json& rank : report["ranks"]) read += rank["bytes_read"].get<std::int64_t>();
     for (const Json& rank : report["plan"]) planned += rank["bytes_read"].get<std::int64_t>();
     std::int64_t weights = 0, vectors = 0, pieces = 0;
-    for (const TensorEntry& entry : open_model(mine.model).source->entries()) {
+    const ModelInput model = open_model(mine.model);
+    for (const TensorEntry& entry : model.source->entries()) {
       weights += entry.bytes;
       vectors += entry.shape.size() == 1 ? entry.bytes : 0;
       const std::int64_t piece = std::min<std::int64_t>(entry.bytes, 4096);
