@@ -18,6 +18,7 @@ class Balancer {
     return static_cast<int>(at - loads_.begin() - static_cast<std::ptrdiff_t>(begin));
   }
   int take(std::int64_t weight) { return take(weight, 0, loads_.size()); }
+  void add(std::int64_t weight, std::size_t bin) { loads_[bin] += weight; }
 
  private:
   std::vector<std::int64_t> loads_;

@@ -64,6 +64,7 @@ struct SlabPlan {
   std::int64_t cols;
   std::int64_t layer;  // written while it is at work, by a rank of its stage; kNoLayer: before the layers
   bool held;           // read as a whole before any of it is written
+  bool with_part;      // a part that is converted by rows for other outputs: its rank writes these from the rows it holds
   int rank;            // of the job
 };
 

@@ -81,6 +81,7 @@ class Ledger {
       of.bytes_written += bytes;
       packed = std::max(packed, bytes);
     }
+    if (slab.with_part) return;
     std::int64_t& largest = slab_bytes_[static_cast<std::size_t>(slab.rank)];
     largest = std::max(largest, packed + (slab.held ? rows * slab.cols * kFloat : 0));
     const auto dtype = dtypes_.find(plan_.tensor_of(slab.targets.front()).source);

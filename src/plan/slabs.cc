@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "src/base/error.h"
+#include "src/plan/rank_cost.h"
 #include "src/quant/rotation.h"
 
 namespace mpiquant {
@@ -28,10 +29,43 @@ std::map<std::string, std::int64_t> layers_of_tensors(const ModelSpec& model, bo
   return layers;
 }
 
+// A linear that is converted by rows.
+struct ByRows {
+  std::int64_t layer;
+  std::size_t first_rank;  // of its stage
+  std::vector<const PartPlan*> parts;
+};
+
+// By weight, of the linears that some output quantizes.
+std::map<std::string, ByRows> linears_by_rows(const PlanInput& input, const Plan& plan) {
+  const auto codecs = codecs_by_module(input.outputs);
+  std::map<std::string, ByRows> out;
+  const auto add = [&](std::span<const BlockSpec> blocks, const LayerPlan& layer, std::int64_t index) {
+    if (!converts_by_rows(input.recipe, input.model, input.outputs, blocks)) return;
+    const std::size_t first_rank = static_cast<std::size_t>(layer.stage) * static_cast<std::size_t>(plan.replicas);
+    for (std::size_t b = 0; b < blocks.size(); ++b)
+      for (const PartPlan& part : layer.blocks[b].parts) {
+        const LinearSpec& linear = blocks[b].linears[static_cast<std::size_t>(part.linear)];
+        if (!codecs.contains(linear.module)) continue;
+        out.try_emplace(linear.role == Role::kHead ? input.model.head_weight() : linear.weight(), index, first_rank)
+            .first->second.parts.push_back(&part);
+      }
+  };
+  for (std::size_t l = 0; l < plan.layers.size(); ++l)
+    add(input.model.layers[l].blocks, plan.layers[l], static_cast<std::int64_t>(l));
+  // The head of a tied model is the embedding, which is read before the layers for its own sake.
+  const BlockSpec head{"head", {input.model.head}};
+  if (plan.head && !input.model.tied) add(std::span(&head, 1), *plan.head, static_cast<std::int64_t>(plan.layers.size()));
+  return out;
+}
+
 class SlabPlanner {
  public:
   SlabPlanner(const PlanInput& input, const Plan& plan)
-      : input_(input), plan_(plan), layers_(layers_of_tensors(input.model, plan.head.has_value())) {
+      : input_(input),
+        plan_(plan),
+        layers_(layers_of_tensors(input.model, plan.head.has_value())),
+        by_rows_(linears_by_rows(input, plan)) {
     std::int64_t total = 0;
     for (const auto& output : plan.files)
       for (const FilePlan& file : output) total += file.bytes;
@@ -39,9 +73,14 @@ class SlabPlanner {
   }
 
   std::vector<SlabPlan> plan(Balancer& writers) {
-    for (const Tensor& tensor : tensors()) cut(tensor);
-    std::ranges::stable_sort(slabs_, std::greater{}, [](const auto& slab) { return slab.first; });
     std::vector<SlabPlan> out;
+    for (const Tensor& tensor : tensors()) {
+      if (const auto rows = by_rows_.find(tensor.source); rows != by_rows_.end())
+        join_parts(tensor, rows->second, out, writers);
+      else
+        cut(tensor);
+    }
+    std::ranges::stable_sort(slabs_, std::greater{}, [](const auto& slab) { return slab.first; });
     const auto replicas = static_cast<std::size_t>(plan_.replicas);
     for (auto& [bytes, slab] : slabs_) {
       if (slab.layer == kNoLayer) {
@@ -92,6 +131,15 @@ class SlabPlanner {
     return out;
   }
 
+  static void join_parts(const Tensor& tensor, const ByRows& linear, std::vector<SlabPlan>& out, Balancer& writers) {
+    for (const PartPlan* part : linear.parts) {
+      const std::size_t rank = linear.first_rank + static_cast<std::size_t>(part->replica);
+      writers.add(part->rows * tensor.row_bytes, rank);
+      out.push_back({tensor.targets, part->row_begin, part->row_begin + part->rows, tensor.cols, linear.layer, false, true,
+                     static_cast<int>(rank)});
+    }
+  }
+
   void cut(const Tensor& tensor) {
     const auto layer = layers_.find(tensor.source);
     const bool rotated = !input_.recipe.transforms.empty();
@@ -99,7 +147,7 @@ class SlabPlanner {
     const std::int64_t heads = layer != layers_.end() && tensor.rows % input_.model.head_dim == 0 ? input_.model.head_dim : 1;
     const std::int64_t block = rotated ? std::lcm(kLargestRotationBlock, heads) : heads;
     const std::int64_t step = std::max<std::int64_t>(1, slab_bytes_ / tensor.row_bytes / block) * block;
-    SlabPlan slab{tensor.targets, 0, 0, tensor.cols, layer == layers_.end() ? kNoLayer : layer->second, false, 0};
+    SlabPlan slab{tensor.targets, 0, 0, tensor.cols, layer == layers_.end() ? kNoLayer : layer->second, false, false, 0};
     slab.held = !tensor.source.empty() && (rotated || tensor.targets.size() > 1);
     for (; slab.row_end < tensor.rows; slab.row_begin = slab.row_end) {
       slab.row_end = std::min(tensor.rows, slab.row_begin + step);
@@ -110,6 +158,7 @@ class SlabPlanner {
   const PlanInput& input_;
   const Plan& plan_;
   std::map<std::string, std::int64_t> layers_;
+  std::map<std::string, ByRows> by_rows_;
   std::int64_t slab_bytes_;
   std::vector<std::pair<std::int64_t, SlabPlan>> slabs_;
 };

@@ -19,8 +19,8 @@ constexpr std::int64_t kPieceValues = 1 << 16;  // read, rounded, packed and wri
 }  // namespace
 
 RowConverter::RowConverter(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe,
-                           const std::vector<OutputSpec>& outputs, const BlockConverter& converter, OutputFiles& files,
-                           RankReport& report)
+                           const std::vector<OutputSpec>& outputs, const Plan& plan, const BlockConverter& converter,
+                           OutputFiles& files, RankReport& report)
     : job_(job),
       model_(model),
       source_(source),
@@ -28,7 +28,11 @@ RowConverter::RowConverter(Job& job, const ModelSpec& model, const TensorSource&
       outputs_(outputs),
       converter_(converter),
       files_(files),
-      report_(report) {}
+      report_(report) {
+  for (const SlabPlan& slab : plan.slabs)
+    if (slab.with_part && slab.rank == job.world.rank())
+      dense_[{plan.tensor_of(slab.targets.front()).source, slab.row_begin}] = &slab;
+}
 
 bool RowConverter::takes(std::span<const BlockSpec> blocks) const { return converts_by_rows(recipe_, model_, outputs_, blocks); }
 
@@ -58,11 +62,25 @@ void RowConverter::encode(const LinearSpec& linear, std::int64_t row_begin, std:
   }
 }
 
-std::vector<double> RowConverter::convert_part(const LinearSpec& linear, const PartPlan& part, Scratch& scratch) const {
+void RowConverter::write_dense(const SlabPlan& slab, std::int64_t row_begin, std::int64_t rows, DType dtype,
+                               const Scratch& scratch) {
+  const auto row_bytes = static_cast<std::size_t>(slab.cols) * size_of(dtype);
+  const auto read = [&](std::int64_t begin, std::int64_t end, std::span<float> out) {
+    const std::span<const std::byte> stored =
+        std::span(scratch.stored)
+            .subspan(static_cast<std::size_t>(begin - row_begin) * row_bytes, static_cast<std::size_t>(end - begin) * row_bytes);
+    expect(codec::load_finite(dtype, stored, out), "rows from {} are not finite, which their conversion has seen", begin);
+  };
+  for (const SlabTarget& target : slab.targets) files_.write_slab(target, row_begin, row_begin + rows, read);
+}
+
+std::vector<double> RowConverter::convert_part(const LinearSpec& linear, const PartPlan& part, Scratch& scratch) {
   const std::vector<BlockConverter::Variant> variants = converter_.variants_of(linear);
   if (variants.empty()) return {};
   const std::string tensor = tensor_of(linear);
-  const auto row_bytes = linear.cols * static_cast<std::int64_t>(size_of(source_.at(tensor).dtype.value()));
+  const DType dtype = source_.at(tensor).dtype.value();
+  const auto row_bytes = linear.cols * static_cast<std::int64_t>(size_of(dtype));
+  const auto dense = dense_.find({tensor, part.row_begin});
   // Containers may reorder rows within the heads of queries and keys, which are packed as wholes.
   const std::int64_t together = linear.role == Role::kQuery || linear.role == Role::kKey ? model_.head_dim : 1;
   const std::int64_t step = std::max<std::int64_t>(1, kPieceValues / (linear.cols * together)) * together;
@@ -76,6 +94,7 @@ std::vector<double> RowConverter::convert_part(const LinearSpec& linear, const P
       for (const std::size_t output : variants[v].outputs)
         files_.write_rows(output, linear, variants[v].codec, first, rows, scratch.codes, scratch.params, scratch.packed);
     }
+    if (dense != dense_.end()) write_dense(*dense->second, first, rows, dtype, scratch);
   }
   std::vector<double> all;
   for (const Errors& of_variant : errors) {

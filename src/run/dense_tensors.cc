@@ -35,7 +35,7 @@ void DenseTensors::write_layer(std::int64_t layer, const LoadedTensors& loaded) 
 void DenseTensors::write(std::int64_t layer, const LoadedTensors& loaded, TokenRows* lookups) {
   std::vector<const SlabPlan*> mine;
   for (const SlabPlan& slab : plan_.slabs)
-    if (slab.layer == layer && slab.rank == job_.world.rank()) mine.push_back(&slab);
+    if (slab.layer == layer && slab.rank == job_.world.rank() && !slab.with_part) mine.push_back(&slab);
   job_.backend.for_each(static_cast<std::int64_t>(mine.size()), [&](Stream& stream, std::int64_t i) {
     const SlabPlan& slab = *mine[static_cast<std::size_t>(i)];
     const std::string& tensor = plan_.tensor_of(slab.targets.front()).source;

@@ -57,7 +57,7 @@ Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source,
             if (calibrated()) committer_.keep_codes(current_, module, linear);
           },
           report),
-      row_converter_(job, model, source, recipe, outputs, converter_, files, report) {}
+      row_converter_(job, model, source, recipe, outputs, plan, converter_, files, report) {}
 
 bool Pipeline::needs_output_of(std::int64_t layer) const {
   if (!calibrated()) return false;

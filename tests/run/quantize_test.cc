@@ -271,6 +271,11 @@ TEST_F(Quantize, EachByteOfTheModelIsReadOnce) {
     r.recipe.outputs = parse_outputs("gguf:q4_0,gguf:q8_0");
     r.calibration = {};
   });
+  expect_once("by rows beside dense outputs", 3, [](QuantizeRequest& r) {
+    r.recipe.method = "rtn";
+    r.recipe.outputs = parse_outputs("gguf:q4_0[lm_head=true,rule=[*.up_proj:dense]],gguf:f16,dense,gguf:q8_0");
+    r.calibration = {};
+  });
 }
 
 TEST_F(Quantize, AnExistingOutputIsKept) {
