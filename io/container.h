@@ -43,7 +43,8 @@ struct OutputSpec {
   std::string gguf_pre;                     // --gguf-pre, empty: by table
   std::string embedding_type, output_type;  // GGUF types, empty: keep the float type
   std::int64_t max_shard_bytes = 5'000'000'000;
-  bool untied = false;  // the head of a tied model is written as a tensor of its own
+  bool untied = false;                  // the head of a tied model is written as a tensor of its own
+  std::vector<std::string> transforms;  // of the model before the method; `source` of its tensors is of the transformed model
 };
 
 // Facts about the run that go into configs, cards and metadata. None depends on time, host or ranks.

@@ -108,15 +108,16 @@ Answer answer(const Question& question, int ranks) {
   input.compute = question.compute;
   if (question.model.input) {
     std::vector<std::string> notes;
-    out.outputs = resolve_outputs(recipe, question.model.input->spec, question.model.dtypes(), notes);
+    const ModelInput& stored = question.model.input->stored();
+    out.outputs = resolve_outputs(recipe, stored.spec, question.model.dtypes(), notes);
     const std::vector<RunFacts> facts = run_facts(recipe, *question.model.input, out.outputs);
-    out.plan = make_plan({question.model.input->spec,
+    out.plan = make_plan({stored.spec,
                           recipe,
                           out.outputs,
                           facts,
                           question.lengths,
                           {ranks, question.threads, ranks > 1 || launched_in_job(process_env)}});
-    input.model_spec = &question.model.input->spec;
+    input.model_spec = &stored.spec;
     input.outputs = &out.outputs;
     input.plan = &*out.plan;
   }
@@ -129,8 +130,7 @@ void transform(Question& question) {
   check(question.model.input.has_value(), ExitCode::kUsage,
         "--transform for {} (a {} is planned by its shape alone, and can be neither quantized nor rotated here) leave it away",
         question.model.name, question.model.shape.architecture);
-  question.model.input = transformed(std::move(*question.model.input), question.recipe.transforms);
-  question.model.shape = shape_of(question.model.input->spec);
+  question.model.input = rotated_model(std::move(*question.model.input));
 }
 
 void check_fits(const PlanSummary& summary) {
@@ -289,7 +289,7 @@ void run_plan(CommandContext& context) {
     question.machine = find_machine(values.count("topology") != 0 ? values["topology"].as<std::string>() : kDefaultTopology);
     question.model = find_plan_model(values["model"].as<std::string>());
     question.recipe = read_choices(values).recipe;
-    if (!question.recipe.transforms.empty()) transform(question);
+    if (has_transforms(question.recipe)) transform(question);
     question.per_node = count_of(values, "gpus-per-node", 1).value_or(question.machine.ranks);
     question.stage_nodes = count_of(values, "stage-nodes", 0).value_or(0);
     check(question.stage_nodes == 0 || (values.count("schedule") == 0 && values.count("stages") == 0), ExitCode::kUsage,

@@ -120,7 +120,7 @@ void run_quantize(CommandContext& context) {
   require_same(world, {{"recipe", fingerprint(choices)}});
   if (values.count("stage-dir") != 0 && !values["dry-run"].as<bool>())
     stage_weights(world, model, values["stage-dir"].as<std::string>());
-  collectively(world, [&] { model = transformed(std::move(model), request.recipe.transforms); });
+  collectively(world, [&] { model = as_needed(std::move(model), request.recipe); });
   request.threads = thread_count(values, world);
   const bool dry = values["dry-run"].as<bool>();
   const bool json = values["json"].as<bool>();

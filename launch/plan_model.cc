@@ -55,8 +55,9 @@ std::vector<std::string> names_in(const fs::path& folder, const std::string& suf
 }  // namespace
 
 std::map<std::string, DType> PlanModel::dtypes() const {
-  if (input->source != nullptr) return input->dtypes();
-  const ModelSpec& spec = input->spec;
+  const ModelInput& stored = input->stored();
+  if (stored.source != nullptr) return stored.dtypes();
+  const ModelSpec& spec = stored.spec;
   std::map<std::string, DType> out = {
       {spec.embedding, spec.dtype}, {spec.final_norm, spec.dtype}, {spec.head_weight(), spec.dtype}};
   for (const LayerSpec& layer : spec.layers) {

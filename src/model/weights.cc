@@ -53,11 +53,7 @@ std::vector<float> read_vectors(const TensorSource& source, const LayerSpec& lay
     values.resize(values.size() + static_cast<std::size_t>(size));
     load_rows(source, tensor, 1, 0, size, std::span(values).last(static_cast<std::size_t>(size)));
   };
-  read(layer.input_norm, hidden);
-  read(layer.post_attention_norm, hidden);
-  for (const BlockSpec& block : layer.blocks)
-    for (const LinearSpec& linear : block.linears)
-      if (linear.has_bias) read(linear.bias(), linear.rows);
+  for_vectors(layer, hidden, read);
   return values;
 }
 

@@ -43,6 +43,16 @@ LayerWeights allocate_layer(const LayerSpec& layer, std::int64_t hidden, Backend
 void load_rows(const TensorSource& source, const std::string& tensor, std::int64_t cols, std::int64_t begin, std::int64_t end,
                std::span<float> out);
 
+// visit(tensor, size) of the layer's norms and biases, in this order.
+template <typename Visit>
+void for_vectors(const LayerSpec& layer, std::int64_t hidden, Visit&& visit) {
+  visit(layer.input_norm, hidden);
+  visit(layer.post_attention_norm, hidden);
+  for (const BlockSpec& block : layer.blocks)
+    for (const LinearSpec& linear : block.linears)
+      if (linear.has_bias) visit(linear.bias(), linear.rows);
+}
+
 // Norms and biases of the layer, one after the other.
 std::vector<float> read_vectors(const TensorSource& source, const LayerSpec& layer, std::int64_t hidden);
 void set_vectors(const LayerSpec& layer, std::span<const float> values, Backend& backend, LayerWeights& weights);

@@ -58,6 +58,7 @@ constexpr auto kOwnKeys = std::to_array<OwnKey>({
     {"group_size", has_integers, "its type has blocks of its own"},
     {"sym", has_bits, "its type has its own grid"},
     {"mse", has_integers, "its type has its own scales"},
+    {"transforms", always, ""},
     {"ragged", always, ""},
     {"lm_head", always, ""},
     {"untie", always, ""},

@@ -5,6 +5,7 @@
 #include "src/base/nearest.h"
 #include "src/base/tensor.h"
 #include "src/plan/output_choice.h"
+#include "src/quant/rotation.h"
 
 namespace mpiquant {
 namespace {
@@ -171,10 +172,11 @@ std::optional<CodecSpec> base_codec(const std::string& format, const Recipe& rec
   return choose_format(format, recipe, model).codec;
 }
 
-std::vector<OutputSpec> resolve_outputs(const Recipe& given, const ModelSpec& model, const std::map<std::string, DType>& dtypes,
+std::vector<OutputSpec> resolve_outputs(const Recipe& given, const ModelSpec& stored, const std::map<std::string, DType>& dtypes,
                                         std::vector<std::string>& notes) {
   check_recipe(given);
-  const auto dtype_of = [&](const std::string& name) {
+  const auto dtype_of = [&](const std::string& source) {
+    const std::string name = stored_tensor(stored, source);
     const auto found = dtypes.find(name);
     expect(found != dtypes.end(), "no dtype for tensor {}", name);
     return found->second;
@@ -183,6 +185,7 @@ std::vector<OutputSpec> resolve_outputs(const Recipe& given, const ModelSpec& mo
   for (const OutputChoice& asked : given.outputs) {
     const Recipe recipe = recipe_of(given, asked);
     const std::string& label = asked.label();
+    const ModelSpec model = recipe.transforms.empty() ? stored : rotated_spec(stored);
     const FormatChoice format = choose_format(asked.format, recipe, model);
     const bool is_gguf = format.container->name() == "gguf";
     OutputSpec output;
@@ -190,6 +193,7 @@ std::vector<OutputSpec> resolve_outputs(const Recipe& given, const ModelSpec& mo
     output.folder = asked.folder();
     output.container = format.container->name();
     output.dense_dtype = recipe.dense_dtype_given ? recipe.dense_dtype : model.dtype;
+    output.transforms = recipe.transforms;
     output.gguf_type = format.gguf_type;
     output.gguf_pre = recipe.gguf_pre;
     output.embedding_type = recipe.embedding_type;
@@ -239,6 +243,15 @@ bool quantizes_head(const std::vector<OutputSpec>& outputs, const ModelSpec& mod
   return std::ranges::any_of(outputs, [&](const OutputSpec& output) {
     return std::ranges::any_of(output.linears, [&](const LinearChoice& c) { return c.linear.module == model.head.module; });
   });
+}
+
+bool has_transforms(const Recipe& recipe) {
+  return std::ranges::any_of(recipe.outputs,
+                             [&](const OutputChoice& output) { return !recipe_of(recipe, output).transforms.empty(); });
+}
+
+const std::vector<std::string>& forward_transforms(const Recipe& recipe, const std::vector<OutputSpec>& outputs) {
+  return outputs.at(propagated_output(recipe, outputs).value_or(0)).transforms;
 }
 
 std::optional<std::size_t> propagated_output(const Recipe& recipe, const std::vector<OutputSpec>& outputs) {

@@ -56,8 +56,9 @@ struct SlabTarget {
 
 inline constexpr std::int64_t kNoLayer = -1;
 
-// Rows of a source tensor that outputs carry over as floats: read once for all of them.
+// Rows of a stored tensor that outputs carry over as floats: read once for all of them.
 struct SlabPlan {
+  std::string tensor;  // as stored; empty: a container makes it itself
   std::vector<SlabTarget> targets;
   std::int64_t row_begin;
   std::int64_t row_end;
@@ -100,7 +101,7 @@ struct Plan {
 };
 
 struct PlanInput {
-  const ModelSpec& model;
+  const ModelSpec& model;  // as it is stored
   const Recipe& recipe;
   const std::vector<OutputSpec>& outputs;
   const std::vector<RunFacts>& facts;        // by output

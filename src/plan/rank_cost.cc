@@ -6,6 +6,7 @@
 #include "src/plan/device_memory.h"
 #include "src/plan/value_bytes.h"
 #include "src/quant/method.h"
+#include "src/quant/rotation.h"
 
 namespace mpiquant {
 namespace {
@@ -20,7 +21,7 @@ class Ledger {
         costs_(static_cast<std::size_t>(input.topology.ranks)),
         slab_bytes_(costs_.size()) {
     for (const OutputSpec& output : input.outputs)
-      for (const DenseChoice& dense : output.dense) dtypes_[dense.source] = dense.dtype;
+      for (const DenseChoice& dense : output.dense) dtypes_[stored_tensor(input.model, dense.source)] = dense.dtype;
   }
 
   std::vector<RankCost> fill() {
@@ -74,17 +75,19 @@ class Ledger {
     RankCost& of = costs_[static_cast<std::size_t>(slab.rank)];
     const std::int64_t rows = slab.row_end - slab.row_begin;
     std::int64_t packed = 0;  // one target after the other
+    bool rotated = false;
     for (const SlabTarget& target : slab.targets) {
       const OutputSpec& output = input_.outputs[static_cast<std::size_t>(target.output)];
       const std::int64_t bytes =
           rows * find_container(output.container).dense_row_bytes(output, input_.model, plan_.tensor_of(target));
       of.bytes_written += bytes;
       packed = std::max(packed, bytes);
+      rotated = rotated || !output.transforms.empty();
     }
     if (slab.with_part) return;
     std::int64_t& largest = slab_bytes_[static_cast<std::size_t>(slab.rank)];
-    largest = std::max(largest, packed + (slab.held ? rows * slab.cols * kFloat : 0));
-    const auto dtype = dtypes_.find(plan_.tensor_of(slab.targets.front()).source);
+    largest = std::max(largest, packed + (slab.held ? rows * slab.cols * kFloat * (rotated ? 2 : 1) : 0));
+    const auto dtype = dtypes_.find(slab.tensor);
     if (dtype != dtypes_.end() && is_read(slab))
       of.bytes_read += rows * slab.cols * static_cast<std::int64_t>(size_of(dtype->second));
   }
@@ -155,7 +158,7 @@ std::map<std::string, std::vector<CodecSpec>> codecs_by_module(const std::vector
 bool converts_by_rows(const Recipe& recipe, const ModelSpec& model, const std::vector<OutputSpec>& outputs,
                       std::span<const BlockSpec> blocks) {
   // Rows of a rotated model's o_proj and down_proj come of many; for simplicity all its linears are made as a whole.
-  if (recipe.method != "rtn" || !recipe.transforms.empty()) return false;
+  if (recipe.method != "rtn" || has_transforms(recipe)) return false;
   const auto packs_rows = [&](const LinearSpec& linear) {
     return std::ranges::all_of(outputs, [&](const OutputSpec& output) {
       const auto choice =

@@ -100,8 +100,13 @@ void check_format(const std::string& format);
 // (recipe_of). Throws (usage error).
 std::optional<CodecSpec> base_codec(const std::string& format, const Recipe& recipe, const ModelSpec& model);
 
-// The outputs of a recipe for a model, each linear with its codec, checked against what its container can hold; fallbacks
-// that the recipe allows are appended to `notes`. dtypes: dtype of each source tensor by name.
+// True if some output is of the transformed model.
+bool has_transforms(const Recipe& recipe);
+// Transforms of the model whose activations pass the layers: those of the propagated output, or of the first.
+const std::vector<std::string>& forward_transforms(const Recipe& recipe, const std::vector<OutputSpec>& outputs);
+
+// The outputs of a recipe for a model as it is stored, each linear with its codec, checked against what its container can hold;
+// fallbacks that the recipe allows are appended to `notes`. dtypes: dtype of each source tensor by name.
 std::vector<OutputSpec> resolve_outputs(const Recipe& recipe, const ModelSpec& model, const std::map<std::string, DType>& dtypes,
                                         std::vector<std::string>& notes);
 

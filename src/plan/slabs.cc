@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t kMaxSlabBytes = 4 << 20;
 constexpr std::int64_t kMinSlabBytes = 64 << 10;
 
-// Layer by source tensor, of those that are in memory while their layer is at work.
+// Layer by stored tensor, of those that are in memory while their layer is at work.
 std::map<std::string, std::int64_t> layers_of_tensors(const ModelSpec& model, bool head) {
   std::map<std::string, std::int64_t> layers;
   for (const LayerSpec& layer : model.layers) {
@@ -75,7 +75,7 @@ class SlabPlanner {
   std::vector<SlabPlan> plan(Balancer& writers) {
     std::vector<SlabPlan> out;
     for (const Tensor& tensor : tensors()) {
-      if (const auto rows = by_rows_.find(tensor.source); rows != by_rows_.end())
+      if (const auto rows = by_rows_.find(tensor.name); rows != by_rows_.end())
         join_parts(tensor, rows->second, out, writers);
       else
         cut(tensor);
@@ -97,18 +97,20 @@ class SlabPlanner {
   }
 
  private:
-  // A source tensor, or one that a container makes itself, with all places it goes to.
+  // A stored tensor, or one that a container makes itself, with all places it goes to.
   struct Tensor {
-    std::string source;
+    std::string name;
     std::int64_t rows, cols;
     std::int64_t row_bytes = 0;  // of all targets
+    bool rotated = false;        // of some
     std::vector<SlabTarget> targets;
   };
 
   std::vector<Tensor> tensors() const {
     std::map<std::string, std::int64_t> cols;
     for (const OutputSpec& output : input_.outputs)
-      for (const DenseChoice& dense : output.dense) cols[dense.source] = dense.shape.size() > 1 ? dense.shape[1] : 1;
+      for (const DenseChoice& dense : output.dense)
+        cols[stored_tensor(input_.model, dense.source)] = dense.shape.size() > 1 ? dense.shape[1] : 1;
     std::vector<Tensor> out;
     std::map<std::string, std::size_t> places;  // in out
     for (std::size_t o = 0; o < plan_.files.size(); ++o)
@@ -116,16 +118,18 @@ class SlabPlanner {
         for (std::size_t t = 0; t < plan_.files[o][f].tensors.size(); ++t) {
           const TensorPlan& tensor = plan_.files[o][f].tensors[t];
           if (!tensor.piece.empty()) continue;
-          const std::int64_t row_bytes =
-              find_container(input_.outputs[o].container).dense_row_bytes(input_.outputs[o], input_.model, tensor);
-          const auto [known, is_new] = places.try_emplace(tensor.source, out.size());
+          const OutputSpec& output = input_.outputs[o];
+          const std::int64_t row_bytes = find_container(output.container).dense_row_bytes(output, input_.model, tensor);
+          const std::string name = stored_tensor(input_.model, tensor.source);
+          const auto [known, is_new] = places.try_emplace(name, out.size());
           if (is_new) {
-            const auto of_source = cols.find(tensor.source);
-            out.push_back({tensor.source, tensor.bytes / row_bytes, of_source == cols.end() ? 1 : of_source->second, 0, {}});
+            const auto stored = cols.find(name);
+            out.push_back({name, tensor.bytes / row_bytes, stored == cols.end() ? 1 : stored->second, 0, false, {}});
           }
           Tensor& whole = out[known->second];
-          expect(tensor.bytes / row_bytes == whole.rows, "{} has {} rows in one output", tensor.source, whole.rows);
+          expect(tensor.bytes / row_bytes == whole.rows, "{} has {} rows in one output", name, whole.rows);
           whole.row_bytes += row_bytes;
+          whole.rotated = whole.rotated || !output.transforms.empty();
           whole.targets.push_back({static_cast<int>(o), static_cast<int>(f), static_cast<int>(t)});
         }
     return out;
@@ -135,20 +139,20 @@ class SlabPlanner {
     for (const PartPlan* part : linear.parts) {
       const std::size_t rank = linear.first_rank + static_cast<std::size_t>(part->replica);
       writers.add(part->rows * tensor.row_bytes, rank);
-      out.push_back({tensor.targets, part->row_begin, part->row_begin + part->rows, tensor.cols, linear.layer, false, true,
-                     static_cast<int>(rank)});
+      out.push_back({tensor.name, tensor.targets, part->row_begin, part->row_begin + part->rows, tensor.cols, linear.layer, false,
+                     true, static_cast<int>(rank)});
     }
   }
 
   void cut(const Tensor& tensor) {
-    const auto layer = layers_.find(tensor.source);
-    const bool rotated = !input_.recipe.transforms.empty();
+    const auto layer = layers_.find(tensor.name);
     // Rows that are computed together, and heads whose rows a container reorders, are not cut.
     const std::int64_t heads = layer != layers_.end() && tensor.rows % input_.model.head_dim == 0 ? input_.model.head_dim : 1;
-    const std::int64_t block = rotated ? std::lcm(kLargestRotationBlock, heads) : heads;
+    const std::int64_t block = tensor.rotated ? std::lcm(kLargestRotationBlock, heads) : heads;
     const std::int64_t step = std::max<std::int64_t>(1, slab_bytes_ / tensor.row_bytes / block) * block;
-    SlabPlan slab{tensor.targets, 0, 0, tensor.cols, layer == layers_.end() ? kNoLayer : layer->second, false, false, 0};
-    slab.held = !tensor.source.empty() && (rotated || tensor.targets.size() > 1);
+    SlabPlan slab{tensor.name, tensor.targets, 0, 0, tensor.cols, layer == layers_.end() ? kNoLayer : layer->second,
+                  false,       false,          0};
+    slab.held = !tensor.name.empty() && (tensor.rotated || tensor.targets.size() > 1);
     for (; slab.row_end < tensor.rows; slab.row_begin = slab.row_end) {
       slab.row_end = std::min(tensor.rows, slab.row_begin + step);
       slabs_.emplace_back((slab.row_end - slab.row_begin) * tensor.row_bytes, slab);

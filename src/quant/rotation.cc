@@ -17,16 +17,22 @@ float sign_of(std::int64_t column) {
   return (bits ^ (bits >> 31U)) >> 63U != 0 ? -1.0F : 1.0F;
 }
 
-// W ← Rᵀ W of whole blocks of rows [rows, width], with the Hadamard matrices of Sylvester's construction.
+// Rows [rows, width] times their signs and the scale of normalized Hadamard matrices.
 template <typename T>
-void turn_blocks(std::span<T> values, std::size_t first_row, std::size_t width, const std::vector<float>& signs,
-                 std::size_t block) {
+void scale_rows(std::span<T> values, std::size_t first_row, std::size_t width, const std::vector<float>& signs,
+                std::size_t block) {
   const std::size_t rows = values.size() / width;
   const double scale = 1.0 / std::sqrt(static_cast<double>(block));
   for (std::size_t r = 0; r < rows; ++r) {
     const T factor = static_cast<T>(scale * static_cast<double>(signs[(first_row + r) % signs.size()]));
     for (T& value : values.subspan(r * width, width)) value *= factor;
   }
+}
+
+// Hadamard matrices of Sylvester's construction, which are symmetric, times whole blocks of rows [rows, width].
+template <typename T>
+void hadamard_rows(std::span<T> values, std::size_t width, std::size_t block) {
+  const std::size_t rows = values.size() / width;
   for (std::size_t start = 0; start < rows; start += block)
     for (std::size_t half = 1; half < block; half *= 2)
       for (std::size_t i = start; i < start + block; i += 2 * half)
@@ -41,6 +47,36 @@ void turn_blocks(std::span<T> values, std::size_t first_row, std::size_t width, 
         }
 }
 
+// W ← Rᵀ W of whole blocks of rows [rows, width].
+template <typename T>
+void turn_blocks(std::span<T> values, std::size_t first_row, std::size_t width, const std::vector<float>& signs,
+                 std::size_t block) {
+  scale_rows(values, first_row, width, signs, block);
+  hadamard_rows(values, width, block);
+}
+
+// W ← R W of all rows.
+void turn_blocks_back(std::span<double> values, std::size_t width, const std::vector<float>& signs, std::size_t block) {
+  hadamard_rows(values, width, block);
+  scale_rows(values, 0, width, signs, block);
+}
+
+std::vector<double> full_matrix(const Hessian& hessian) {
+  const auto n = static_cast<std::size_t>(hessian.cols);
+  std::vector<double> full(n * n);
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = i; j < n; ++j) full[i * n + j] = full[j * n + i] = static_cast<double>(hessian.packed[at++]);
+  return full;
+}
+
+void set_packed(Hessian& hessian, const std::vector<double>& full) {
+  const auto n = static_cast<std::size_t>(hessian.cols);
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = i; j < n; ++j) hessian.packed[at++] = static_cast<float>(full[i * n + j]);
+}
+
 }  // namespace
 
 Rotation::Rotation(std::int64_t period) : block_(std::min(period & -period, kLargestRotationBlock)) {
@@ -50,6 +86,11 @@ Rotation::Rotation(std::int64_t period) : block_(std::min(period & -period, kLar
 // A row times R is the transpose of Rᵀ times the column.
 void Rotation::turn(std::span<float> row) const { turn_blocks(row, 0, 1, signs_, static_cast<std::size_t>(block_)); }
 void Rotation::turn(std::span<double> row) const { turn_blocks(row, 0, 1, signs_, static_cast<std::size_t>(block_)); }
+
+void Rotation::turn_back(std::span<double> row) const { turn_blocks_back(row, 1, signs_, static_cast<std::size_t>(block_)); }
+void Rotation::turn_rows_back(std::span<double> values, std::int64_t cols) const {
+  turn_blocks_back(values, static_cast<std::size_t>(cols), signs_, static_cast<std::size_t>(block_));
+}
 
 void Rotation::turn_rows(std::span<float> values, std::int64_t first_row, std::int64_t cols) const {
   expect(first_row % block_ == 0 && std::ssize(values) % (cols * block_) == 0, "rows from {} are no whole blocks of {}",
@@ -105,28 +146,40 @@ ModelSpec rotated_spec(const ModelSpec& model) {
   return rotated;
 }
 
+std::string stored_tensor(const ModelSpec& model, const std::string& rotated) {
+  return model.tied && rotated == model.head.weight() ? model.embedding : rotated;
+}
+
 void rotate_hessian(Hessian& hessian, const RotatedTensor& linear, std::span<const float> norm) {
   if (linear.in == 0) return;
   const auto n = static_cast<std::size_t>(hessian.cols);
-  std::vector<double> full(n * n);
-  std::size_t at = 0;
-  for (std::size_t i = 0; i < n; ++i)
-    for (std::size_t j = i; j < n; ++j) full[i * n + j] = full[j * n + i] = static_cast<double>(hessian.packed[at++]);
+  std::vector<double> full = full_matrix(hessian);
   if (!linear.norm.empty()) {
     for (std::size_t j = 0; j < n; ++j)
-      check(
-          norm[j] != 0, ExitCode::kUsage,
-          "{} is zero at {} (the kept Hessians say nothing of that column before the norm's weight) quantize without --hessians",
-          linear.norm, j);
+      check(norm[j] != 0, ExitCode::kUsage,
+            "{} is zero at {} (the Hessians of the model without rotation say nothing of that column before the norm's weight) "
+            "quantize with --transform rotate and calibration in a run of its own",
+            linear.norm, j);
     for (std::size_t i = 0; i < n; ++i)
       for (std::size_t j = 0; j < n; ++j) full[i * n + j] /= static_cast<double>(norm[i]) * static_cast<double>(norm[j]);
   }
   const Rotation rotation(linear.in);
   for (std::size_t i = 0; i < n; ++i) rotation.turn(std::span(full).subspan(i * n, n));
   rotation.turn_rows(full, 0, hessian.cols);
-  at = 0;
-  for (std::size_t i = 0; i < n; ++i)
-    for (std::size_t j = i; j < n; ++j) hessian.packed[at++] = static_cast<float>(full[i * n + j]);
+  set_packed(hessian, full);
+}
+
+void unrotate_hessian(Hessian& hessian, const RotatedTensor& linear, std::span<const float> norm) {
+  if (linear.in == 0) return;
+  const auto n = static_cast<std::size_t>(hessian.cols);
+  std::vector<double> full = full_matrix(hessian);
+  const Rotation rotation(linear.in);
+  for (std::size_t i = 0; i < n; ++i) rotation.turn_back(std::span(full).subspan(i * n, n));
+  rotation.turn_rows_back(full, hessian.cols);
+  if (!linear.norm.empty())
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t j = 0; j < n; ++j) full[i * n + j] *= static_cast<double>(norm[i]) * static_cast<double>(norm[j]);
+  set_packed(hessian, full);
 }
 
 }  // namespace mpiquant

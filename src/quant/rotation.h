@@ -29,9 +29,13 @@ class Rotation {
   // x ← x R of a row; its size is a multiple of the period.
   void turn(std::span<float> row) const;
   void turn(std::span<double> row) const;
+  // x ← x Rᵀ.
+  void turn_back(std::span<double> row) const;
   // W ← rows of Rᵀ W [rows, cols], of rows [first_row, …) of W; first_row and the number of rows are multiples of the block.
   void turn_rows(std::span<float> values, std::int64_t first_row, std::int64_t cols) const;
   void turn_rows(std::span<double> values, std::int64_t first_row, std::int64_t cols) const;
+  // W ← R W of all rows.
+  void turn_rows_back(std::span<double> values, std::int64_t cols) const;
 
  private:
   std::int64_t block_;
@@ -53,9 +57,13 @@ inline constexpr std::string_view kRotation = "rotate";
 // computes the same function, and its linears have inputs without outliers. The head of a tied model is no longer its embedding.
 std::map<std::string, RotatedTensor> rotated_tensors(const ModelSpec& model);
 ModelSpec rotated_spec(const ModelSpec& model);
+// The tensor of the model that one of the rotated model is made of.
+std::string stored_tensor(const ModelSpec& model, const std::string& rotated);
 
 // Hessian of a linear's input after the rotation, from that before: Rᵀ D⁻¹ H D⁻¹ R with D = diag(norm). norm: of cols elements,
 // or empty. Throws (usage error) when a norm weight is zero, as nothing is known of the column then.
 void rotate_hessian(Hessian& hessian, const RotatedTensor& linear, std::span<const float> norm);
+// Back: D R H Rᵀ D.
+void unrotate_hessian(Hessian& hessian, const RotatedTensor& linear, std::span<const float> norm);
 
 }  // namespace mpiquant

@@ -32,11 +32,12 @@ TensorRecord record_of(const LinearSpec& linear, const BlockConverter::Variant& 
 }  // namespace
 
 BlockConverter::BlockConverter(Job& job, const Recipe& recipe, const std::vector<OutputSpec>& outputs,
-                               std::optional<std::size_t> propagated, OutputFiles& files, KeepCodes keep_codes,
-                               RankReport& report)
+                               const std::vector<std::string>& transforms, std::optional<std::size_t> propagated,
+                               OutputFiles& files, KeepCodes keep_codes, RankReport& report)
     : job_(job),
       recipe_(recipe),
       outputs_(outputs),
+      transforms_(transforms),
       propagated_(propagated),
       files_(files),
       keep_codes_(std::move(keep_codes)),
@@ -45,6 +46,7 @@ BlockConverter::BlockConverter(Job& job, const Recipe& recipe, const std::vector
 std::vector<BlockConverter::Variant> BlockConverter::variants_of(const LinearSpec& linear) const {
   std::vector<Variant> variants;
   for (std::size_t o = 0; o < outputs_.size(); ++o) {
+    if (outputs_[o].transforms != transforms_) continue;
     const auto& linears = outputs_[o].linears;
     const auto choice =
         std::find_if(linears.begin(), linears.end(), [&](const LinearChoice& c) { return c.linear.module == linear.module; });

@@ -26,9 +26,10 @@ class BlockConverter {
   // time.
   using KeepCodes = std::function<void(const std::string& module, const EncodedLinear& linear)>;
 
-  // keep_codes may be empty.
-  BlockConverter(Job& job, const Recipe& recipe, const std::vector<OutputSpec>& outputs, std::optional<std::size_t> propagated,
-                 OutputFiles& files, KeepCodes keep_codes, RankReport& report);
+  // transforms: of the outputs that it converts for, out of all. keep_codes may be empty.
+  BlockConverter(Job& job, const Recipe& recipe, const std::vector<OutputSpec>& outputs,
+                 const std::vector<std::string>& transforms, std::optional<std::size_t> propagated, OutputFiles& files,
+                 KeepCodes keep_codes, RankReport& report);
 
   // True if some output stores a linear of this block with a codec.
   bool converts(const BlockSpec& block) const;
@@ -81,6 +82,7 @@ class BlockConverter {
   Job& job_;
   const Recipe& recipe_;
   const std::vector<OutputSpec>& outputs_;
+  const std::vector<std::string>& transforms_;
   std::optional<std::size_t> propagated_;
   OutputFiles& files_;
   KeepCodes keep_codes_;

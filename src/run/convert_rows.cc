@@ -30,8 +30,7 @@ RowConverter::RowConverter(Job& job, const ModelSpec& model, const TensorSource&
       files_(files),
       report_(report) {
   for (const SlabPlan& slab : plan.slabs)
-    if (slab.with_part && slab.rank == job.world.rank())
-      dense_[{plan.tensor_of(slab.targets.front()).source, slab.row_begin}] = &slab;
+    if (slab.with_part && slab.rank == job.world.rank()) dense_[{slab.tensor, slab.row_begin}] = &slab;
 }
 
 bool RowConverter::takes(std::span<const BlockSpec> blocks) const { return converts_by_rows(recipe_, model_, outputs_, blocks); }

@@ -41,6 +41,10 @@ void check_gptaq(const QuantizeRequest& request, const std::vector<OutputSpec>& 
   check(propagated_output(request.recipe, outputs).has_value(), ExitCode::kUsage,
         "gptaq_alpha with --propagate original (inputs that no quantized layer has changed need no correction) leave one of them "
         "away");
+  const auto other = [&](const OutputSpec& output) { return output.transforms != outputs.front().transforms; };
+  check(std::ranges::none_of(outputs, other), ExitCode::kUsage,
+        "gptaq_alpha with outputs of several transforms (a correction belongs to one form of the model) give each form a run of "
+        "its own");
   check(backend.space() == MemSpace::kHost, ExitCode::kUsage,
         "gptaq_alpha on a GPU (there is no kernel for its cross moments yet) leave it away, or give --device cpu");
 }

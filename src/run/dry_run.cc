@@ -38,13 +38,14 @@ Json output_row(const OutputSpec& output, const std::vector<FilePlan>& files) {
 Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) {
   Json out;
   const auto threads = static_cast<int>(max_over<std::int64_t>(job.world, request.threads));  // nodes may differ
+  const ModelInput& stored = model.stored();
   collectively(job.world, [&] {
     std::vector<std::string> notes;
-    const std::vector<OutputSpec> outputs = resolve_outputs(request.recipe, model.spec, model.dtypes(), notes);
+    const std::vector<OutputSpec> outputs = resolve_outputs(request.recipe, stored.spec, stored.dtypes(), notes);
     propagated_output(request.recipe, outputs);
     check_gptaq(request, outputs, job.backend);
     check_gates(request.gates, notes, {});
-    for (std::string& idle : idle_choices(request.recipe, model.spec, outputs)) notes.push_back(std::move(idle));
+    for (std::string& idle : idle_choices(request.recipe, stored.spec, outputs)) notes.push_back(std::move(idle));
     std::vector<std::int64_t> lengths;
     std::int64_t tokens = 0;
     for (const auto& sample : request.calibration.samples) {
@@ -55,7 +56,7 @@ Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) 
     for (std::size_t o = 0; o < outputs.size(); ++o)
       for (const std::string& note : facts[o].notes) notes.push_back(outputs[o].label + ": " + note);
     const Plan plan = make_plan(
-        {model.spec, request.recipe, outputs, facts, lengths, {job.world.size(), threads, launched_in_job(process_env)}});
+        {stored.spec, request.recipe, outputs, facts, lengths, {job.world.size(), threads, launched_in_job(process_env)}});
     out = {{"model", request.model},
            {"output", request.output},
            {"recipe", identity_json(request.recipe)},

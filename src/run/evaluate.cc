@@ -56,7 +56,7 @@ Scored run_model(Job& job, const EvaluatedModel& model, const Samples& windows, 
   LayerLoader loader(job, model.source, model.spec);
   for (const LayerSpec& layer : model.spec.layers) {
     const auto start = std::chrono::steady_clock::now();
-    const LayerWeights weights = loader.load(layer);
+    const LayerWeights weights = loader.load_forward(layer);
     for_units([&](Stream& stream, UnitState& unit) { decoder->run_layer(stream, layer, weights, unit); });
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     progress.item_done(fmt::format("{:.1f} s", took.count()));
@@ -72,7 +72,7 @@ Scored run_model(Job& job, const EvaluatedModel& model, const Samples& windows, 
       const Matrix hidden = unit.hidden_matrix(model.spec.hidden);
       job.backend.round_activations(stream, hidden, hidden);
     });
-  out.head = loader.load_linear(model.spec.head, model.spec.head_weight());
+  out.head = loader.load_head().forward;
   return out;
 }
 

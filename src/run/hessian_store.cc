@@ -86,14 +86,9 @@ Hessian HessianStore::load(std::int64_t layer, std::size_t block, std::int64_t c
   return {cols, file.read<std::int64_t>("tokens").front(), file.read<float>("packed")};
 }
 
-void check_usable(const HessianStore::Index& index, const Identity& inputs, const Identity& upstream,
-                  const std::vector<std::string>& transforms) {
+void check_usable(const HessianStore::Index& index, const Identity& inputs, const Identity& upstream) {
   if (const auto field = difference(index.inputs, inputs))
     fail(ExitCode::kUsage, "the kept Hessians were made with another {} (they would be wrong here) make them again", *field);
-  check(index.transforms.empty() || index.transforms == transforms, ExitCode::kUsage,
-        "the kept Hessians are of the model with --transform {} (a transform cannot be taken back) give it here too, or keep "
-        "Hessians of a run without it",
-        fmt::join(index.transforms, ","));
   if (index.from_original) return;
   if (const auto field = difference(index.upstream, upstream))
     fail(

@@ -47,10 +47,8 @@ class HessianStore {
   std::string folder_;
 };
 
-// Throws (usage error), naming the field, unless the Hessians of the index serve a run with these inputs and choices. Those of
-// original activations of an untransformed model serve any transforms.
-void check_usable(const HessianStore::Index& index, const Identity& inputs, const Identity& upstream,
-                  const std::vector<std::string>& transforms);
+// Throws (usage error), naming the field, unless the Hessians of the index serve a run with these inputs and choices.
+void check_usable(const HessianStore::Index& index, const Identity& inputs, const Identity& upstream);
 
 // Bytes that the Hessians of a model take.
 std::int64_t hessian_store_bytes(const ModelSpec& model, bool head);

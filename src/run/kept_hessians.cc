@@ -51,6 +51,14 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
   use.sums = request.sums;
   const Identity inputs = hessian_inputs(model, fingerprint, job.backend);
   const Identity upstream = upstream_identity(request.recipe, outputs);
+  const std::vector<std::string>& forward = forward_transforms(request.recipe, outputs);
+  const auto change_to = [&model](const std::vector<std::string>& transforms) {
+    return [&model, rotate = !transforms.empty()](std::int64_t layer, std::size_t block, Hessian& hessian) {
+      change_hessian(model, rotate, layer, block, hessian);
+    };
+  };
+  for (const OutputSpec& output : outputs)
+    if (output.transforms != forward) use.to_other = change_to(output.transforms);
   collectively(job.world, [&] {
     const bool needed = find_method(request.recipe.method).needs_hessian;
     check(needed || (!request.keep_hessians && request.hessians.empty()), ExitCode::kUsage,
@@ -59,22 +67,18 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
     if (!request.hessians.empty()) {
       use.from.emplace(request.hessians);
       const HessianStore::Index index = use.from->index();
-      check_usable(index, inputs, upstream, request.recipe.transforms);
+      check_usable(index, inputs, upstream);
       use.tokens = index.tokens;
       if (job.world.rank() == 0 && index.weight_files != files_stamp(model))
         warn_line("the model's weight files have other names, sizes or times than those the kept Hessians were made with ({})",
                   "that they are the same is known from pieces of each tensor alone");
-      if (index.transforms != request.recipe.transforms)
-        use.change = [&model](std::int64_t layer, std::size_t block, Hessian& hessian) {
-          rotate_kept_hessian(model, layer, block, hessian);
-        };
+      if (index.transforms != forward) use.change = change_to(forward);
     }
     if (!request.keep_hessians) return;
     check(request.hessians.empty(), ExitCode::kUsage, "--keep-hessians with --hessians (they are kept already) leave one away");
     use.keep.emplace(request.work_dir + "/hessians");
     if (job.world.rank() != 0) return;
-    HessianStore::Index index{inputs, files_stamp(model),        upstream.empty(), upstream, request.recipe.transforms,
-                              0,      request.calibration.record};
+    HessianStore::Index index{inputs, files_stamp(model), upstream.empty(), upstream, forward, 0, request.calibration.record};
     for (const auto& sample : request.calibration.samples) index.tokens += static_cast<std::int64_t>(sample.size());
     use.keep->begin(index);
     const std::int64_t bytes = hessian_store_bytes(model.spec, quantizes_head(outputs, model.spec));

@@ -28,12 +28,12 @@ bool all_finite(DType dtype, std::span<const std::byte> bytes) {
 }  // namespace
 
 LayerLoader::Range LayerLoader::range_of(const std::string& tensor, std::int64_t rows, int replica) const {
-  const std::int64_t block = source_.row_block(tensor);
+  const std::int64_t block = rotated_ != nullptr ? rotated_->source->row_block(tensor) : source_.row_block(tensor);
   const int replicas = job_.grid.group->size();
   return {first_row(rows, block, replica, replicas), first_row(rows, block, replica + 1, replicas)};
 }
 
-LayerLoader::Rows LayerLoader::read_mine(const LinearSpec& linear, const std::string& tensor) const {
+LayerLoader::Rows LayerLoader::read_forward(const LinearSpec& linear, const std::string& tensor) const {
   const auto [begin, end] = range_of(tensor, linear.rows, job_.grid.group->rank());
   const auto count = static_cast<std::size_t>((end - begin) * linear.cols);
   Rows rows;
@@ -49,6 +49,29 @@ LayerLoader::Rows LayerLoader::read_mine(const LinearSpec& linear, const std::st
   rows.values.resize(count);
   load_rows(source_, tensor, linear.cols, begin, end, rows.values);
   return rows;
+}
+
+std::vector<float> LayerLoader::turned(const std::string& tensor, Range range, std::vector<float> stored) const {
+  rotated_->rotated->turn(tensor, range.begin, range.end, stored);
+  return stored;
+}
+
+template <typename Value>
+Forms<Value> LayerLoader::as_forms(Value stored, Value rotated) const {
+  if (turns_) std::swap(stored, rotated);
+  return {std::move(stored), std::move(rotated)};
+}
+
+LayerLoader::RowForms LayerLoader::read_mine(const LinearSpec& linear) const {
+  const bool head = linear.role == Role::kHead;
+  if (rotated_ == nullptr) return {read_forward(linear, head ? model_.head_weight() : linear.weight()), std::nullopt};
+  const Range range = range_of(linear.weight(), linear.rows, job_.grid.group->rank());
+  Rows stored, rotated;
+  stored.values.resize(static_cast<std::size_t>((range.end - range.begin) * linear.cols));
+  load_rows(*stored_->source, head ? stored_->spec.head_weight() : linear.weight(), linear.cols, range.begin, range.end,
+            stored.values);
+  rotated.values = turned(linear.weight(), range, stored.values);
+  return as_forms(std::move(stored), std::move(rotated));
 }
 
 void LayerLoader::share(const std::string& tensor, const Rows& mine, LinearWeights& weights) {
@@ -83,9 +106,9 @@ void LayerLoader::share(const std::string& tensor, const Rows& mine, LinearWeigh
 void LayerLoader::prefetch(const LayerSpec& layer) {
   ahead_layer_ = layer.index;
   ahead_ = std::async(std::launch::async, [this, &layer] {
-    std::vector<Rows> all;
+    std::vector<RowForms> all;
     for (const BlockSpec& block : layer.blocks)
-      for (const LinearSpec& linear : block.linears) all.push_back(read_mine(linear, linear.weight()));
+      for (const LinearSpec& linear : block.linears) all.push_back(read_mine(linear));
     return all;
   });
 }
@@ -103,19 +126,39 @@ std::vector<float> LayerLoader::read_for_all(int reader, const std::function<std
   return values;
 }
 
-LayerWeights LayerLoader::begin(const LayerSpec& layer) {
-  Communicator& group = *job_.grid.group;
+LayerWeights LayerLoader::begin(const LayerSpec& layer, std::span<const float> vectors) {
   LayerWeights weights;
-  collectively(group, [&] { weights = allocate_layer(layer, model_.hidden, job_.backend); });
-  const int reader = static_cast<int>(layer.index % group.size());
-  const std::vector<float> vectors = read_for_all(reader, [&] { return read_vectors(source_, layer, model_.hidden); });
-  collectively(group, [&] { set_vectors(layer, vectors, job_.backend, weights); });
+  collectively(*job_.grid.group, [&] {
+    weights = allocate_layer(layer, model_.hidden, job_.backend);
+    set_vectors(layer, vectors, job_.backend, weights);
+  });
   return weights;
 }
 
-LayerWeights LayerLoader::load(const LayerSpec& layer) {
-  LayerWeights weights = begin(layer);
-  std::vector<Rows> ahead;
+std::vector<float> LayerLoader::turned_vectors(const LayerSpec& layer, std::vector<float> stored) const {
+  std::span<float> rest = stored;
+  const auto turn = [&](const std::string& tensor, std::int64_t size) {
+    rotated_->rotated->turn(tensor, 0, size, rest.first(static_cast<std::size_t>(size)));
+    rest = rest.subspan(static_cast<std::size_t>(size));
+  };
+  for_vectors(layer, model_.hidden, turn);
+  return stored;
+}
+
+Forms<LayerWeights> LayerLoader::begin(const LayerSpec& layer, bool both) {
+  const int reader = static_cast<int>(layer.index % job_.grid.group->size());
+  const TensorSource& source = both ? *stored_->source : source_;
+  std::vector<float> vectors = read_for_all(reader, [&] { return read_vectors(source, layer, model_.hidden); });
+  if (!both) return {begin(layer, vectors), std::nullopt};
+  const std::vector<float> rotated = turned_vectors(layer, vectors);
+  const Forms<std::vector<float>> forms = as_forms(std::move(vectors), rotated);
+  LayerWeights forward = begin(layer, forms.forward);
+  return {std::move(forward), begin(layer, *forms.other)};
+}
+
+Forms<LayerWeights> LayerLoader::load(const LayerSpec& layer) {
+  Forms<LayerWeights> weights = begin(layer, rotated_ != nullptr);
+  std::vector<RowForms> ahead;
   collectively(*job_.grid.group, [&] {
     if (ahead_.valid() && ahead_layer_ == layer.index) ahead = ahead_.get();
   });
@@ -123,18 +166,24 @@ LayerWeights LayerLoader::load(const LayerSpec& layer) {
   for (std::size_t b = 0; b < layer.blocks.size(); ++b)
     for (std::size_t l = 0; l < layer.blocks[b].linears.size(); ++l) {
       const LinearSpec& linear = layer.blocks[b].linears[l];
-      Rows mine;
-      collectively(*job_.grid.group,
-                   [&] { mine = ahead.empty() ? read_mine(linear, linear.weight()) : std::move(ahead[next++]); });
-      share(linear.weight(), mine, weights.blocks[b][l]);
+      RowForms mine;
+      collectively(*job_.grid.group, [&] { mine = ahead.empty() ? read_mine(linear) : std::move(ahead[next++]); });
+      share(linear.weight(), mine.forward, weights.forward.blocks[b][l]);
+      if (weights.other) share(linear.weight(), *mine.other, weights.other->blocks[b][l]);
     }
   return weights;
+}
+
+LayerWeights LayerLoader::load_forward(const LayerSpec& layer) {
+  const std::map<std::string, std::string> no_files;
+  CodesReader codes("", no_files);
+  return load_decoded(layer, codes, {});
 }
 
 LayerWeights LayerLoader::load_decoded(const LayerSpec& layer, CodesReader& codes,
                                        const std::map<std::string, CodecSpec>& codecs) {
   Communicator& group = *job_.grid.group;
-  LayerWeights weights = begin(layer);
+  LayerWeights weights = std::move(begin(layer, false).forward);
   for (std::size_t b = 0; b < layer.blocks.size(); ++b)
     for (std::size_t l = 0; l < layer.blocks[b].linears.size(); ++l) {
       const LinearSpec& linear = layer.blocks[b].linears[l];
@@ -142,7 +191,7 @@ LayerWeights LayerLoader::load_decoded(const LayerSpec& layer, CodesReader& code
       collectively(group, [&] {
         const auto codec = codecs.find(linear.module);
         if (codec == codecs.end()) {
-          mine = read_mine(linear, linear.weight());
+          mine = read_forward(linear, linear.weight());
           return;
         }
         const Range range = range_of(linear.weight(), linear.rows, group.rank());
@@ -160,31 +209,46 @@ LayerWeights LayerLoader::load_decoded(const LayerSpec& layer, CodesReader& code
   return weights;
 }
 
-VectorWeights LayerLoader::load_vector(const std::string& tensor, std::int64_t size) {
-  const std::vector<float> values = read_for_all(0, [&] {
-    std::vector<float> out(static_cast<std::size_t>(size));
-    load_rows(source_, tensor, 1, 0, size, out);
-    return out;
-  });
+VectorWeights LayerLoader::vector_of(std::span<const float> values) {
+  const std::int64_t size = std::ssize(values);
   VectorWeights vector;
   collectively(*job_.grid.group, [&] {
-    vector = {job_.backend.allocate(static_cast<std::size_t>(size) * sizeof(float)), size};
+    vector = {job_.backend.allocate(values.size_bytes()), size};
     job_.backend.for_each(
         1, [&](Stream& stream, std::int64_t) { job_.backend.upload(stream, values, vector.buffer.matrix(1, size)); });
   });
   return vector;
 }
 
-LinearWeights LayerLoader::load_linear(const LinearSpec& linear, const std::string& tensor) {
-  LinearWeights weights;
-  weights.rows = linear.rows;
-  weights.cols = linear.cols;
-  Rows mine;
-  collectively(*job_.grid.group, [&] {
-    weights.buffer = job_.backend.allocate(static_cast<std::size_t>(linear.rows * linear.cols) * sizeof(float));
-    mine = read_mine(linear, tensor);
+Forms<VectorWeights> LayerLoader::load_final_norm() {
+  const TensorSource& source = rotated_ != nullptr ? *stored_->source : source_;
+  std::vector<float> values = read_for_all(0, [&] {
+    std::vector<float> out(static_cast<std::size_t>(model_.hidden));
+    load_rows(source, model_.final_norm, 1, 0, model_.hidden, out);
+    return out;
   });
-  share(tensor, mine, weights);
+  if (rotated_ == nullptr) return {vector_of(values), std::nullopt};
+  const std::vector<float> rotated = turned(model_.final_norm, {0, model_.hidden}, values);
+  const Forms<std::vector<float>> forms = as_forms(std::move(values), rotated);
+  VectorWeights forward = vector_of(forms.forward);
+  return {std::move(forward), vector_of(*forms.other)};
+}
+
+Forms<LinearWeights> LayerLoader::load_head() {
+  const LinearSpec& head = model_.head;
+  const auto room = [&] {
+    return LinearWeights{
+        job_.backend.allocate(static_cast<std::size_t>(head.rows * head.cols) * sizeof(float)), head.rows, head.cols, {}};
+  };
+  Forms<LinearWeights> weights;
+  RowForms mine;
+  collectively(*job_.grid.group, [&] {
+    weights.forward = room();
+    if (rotated_ != nullptr) weights.other = room();
+    mine = read_mine(head);
+  });
+  share(head.weight(), mine.forward, weights.forward);
+  if (weights.other) share(head.weight(), *mine.other, *weights.other);
   return weights;
 }
 

@@ -14,11 +14,6 @@
 namespace mpiquant {
 
 std::map<std::string, DType> ModelInput::dtypes() const {
-  if (original) {
-    std::map<std::string, DType> out = original->dtypes();
-    out.try_emplace(spec.head.weight(), out.at(original->spec.head_weight()));
-    return out;
-  }
   std::map<std::string, DType> out;
   for (const TensorEntry& entry : source->entries())
     if (entry.dtype && is_float(*entry.dtype)) out[entry.name] = *entry.dtype;

@@ -10,17 +10,23 @@
 
 namespace mpiquant {
 
+class RotatedSource;
+
 // A model to read: a directory, an id of the local Hugging Face cache, or an output of this program.
 struct ModelInput {
   std::string directory;
   std::string name;  // "org/name" or the directory's last component
   ModelSpec spec;
   std::unique_ptr<TensorSource> source;
-  std::vector<std::string> in_blocks;    // tensors that a GGUF file holds in blocks
-  std::unique_ptr<ModelInput> original;  // of a transformed model: what it was made of
+  std::vector<std::string> in_blocks;      // tensors that a GGUF file holds in blocks
+  std::vector<std::string> transforms;     // that made it of
+  std::unique_ptr<ModelInput> original;    // this one
+  const RotatedSource* rotated = nullptr;  // of a rotated model: its source
 
   // As it lies in files.
   const ModelInput& stored() const { return original ? *original : *this; }
+  // As outputs with these transforms see it.
+  const ModelInput& form(const std::vector<std::string>& of_output) const { return of_output.empty() ? stored() : *this; }
 
   std::map<std::string, DType> dtypes() const;  // of all float tensors, by name, as outputs carry them
 };

@@ -25,14 +25,22 @@ double busy_seconds(const RankReport& report) {
   return sum;
 }
 
+const ModelInput* other_form(const ModelInput& model, const std::vector<std::string>& transforms,
+                             const std::vector<OutputSpec>& outputs) {
+  const auto other = std::ranges::find_if(outputs, [&](const OutputSpec& output) { return output.transforms != transforms; });
+  return other == outputs.end() ? nullptr : &model.form(other->transforms);
+}
+
 }  // namespace
 
-Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe,
-                   const std::vector<OutputSpec>& outputs, const Plan& plan, const Samples& samples, OutputFiles& files,
-                   const Checkpoint& checkpoint, const Checkpoint::State& state, const HessianUse& hessians,
-                   const CommitOptions& options, RankReport& report)
+Pipeline::Pipeline(Job& job, const ModelInput& model, const Recipe& recipe, const std::vector<OutputSpec>& outputs,
+                   const Plan& plan, const Samples& samples, OutputFiles& files, const Checkpoint& checkpoint,
+                   const Checkpoint::State& state, const HessianUse& hessians, const CommitOptions& options, RankReport& report)
     : job_(job),
-      model_(model),
+      transforms_(forward_transforms(recipe, outputs)),
+      input_(model.form(transforms_)),
+      other_(other_form(model, transforms_, outputs)),
+      model_(input_.spec),
       recipe_(recipe),
       plan_(plan),
       samples_(samples),
@@ -48,16 +56,19 @@ Pipeline::Pipeline(Job& job, const ModelSpec& model, const TensorSource& source,
       starts_(plan_starts(stage_ranges(plan), state.committed(), state.snapshot_layers())),
       start_(starts_[static_cast<std::size_t>(job.grid.stage())]),
       lines_(job.grid, stage_ranges(plan).back().second, static_cast<std::int64_t>(state.layers.size())),
-      loader_(job, source, model),
-      dense_(job, model, plan, source, files),
+      loader_(job, input_, other_),
+      dense_(job, model, transforms_, outputs, plan, files),
       committer_(job, checkpoint, files, options, first_, report),
       converter_(
-          job, recipe, outputs, propagated_, files,
+          job, recipe, outputs, transforms_, propagated_, files,
           [this](const std::string& module, const EncodedLinear& linear) {
             if (calibrated()) committer_.keep_codes(current_, module, linear);
           },
           report),
-      row_converter_(job, model, source, recipe, outputs, plan, converter_, files, report) {}
+      row_converter_(job, model_, *input_.source, recipe, outputs, plan, converter_, files, report) {
+  if (other_ != nullptr)
+    other_converter_.emplace(job, recipe, outputs, other_->transforms, std::nullopt, files, BlockConverter::KeepCodes{}, report);
+}
 
 bool Pipeline::needs_output_of(std::int64_t layer) const {
   if (!calibrated()) return false;
@@ -116,39 +127,65 @@ SharedHessian Pipeline::hessian_of(std::size_t index, const BlockSpec& block, co
   return hessian;
 }
 
-Factor Pipeline::factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum) {
+Pipeline::Factors Pipeline::factors_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum) {
+  Communicator& group = *job_.grid.group;
   SharedHessian hessian = hessian_of(index, block, plan, std::move(sum));
-  if (!converter_.converts(block)) return {};
   const FactorOptions options{recipe_.order, recipe_.damp_percent, recipe_.damp_increment};
-  Factor factor = shared_factor(job_, std::move(hessian), block.cols(), plan.hessian_owner, options, report_);
-  if (corrects())
-    add_correction(job_, units_, originals_, static_cast<std::int64_t>(plan_.units.size()), plan.hessian_owner,
-                   recipe_.gptaq_alpha, factor, report_);
-  return factor;
-}
-
-Factor Pipeline::factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan) {
-  return factor_of(index, block, plan, begin_hessian_of(block, plan));
-}
-
-void Pipeline::convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights,
-                             const Factor* factor) {
-  std::vector<ConstMatrix> original;
-  std::vector<Matrix> decoded;
-  for (const LinearWeights& linear : weights) {
-    original.push_back(linear.matrix());
-    if (propagated_ && calibrated()) decoded.push_back(linear.matrix());
+  Factors factors;
+  SharedHessian of_other;
+  const bool for_other = other_converter_ && other_converter_->converts(block);
+  if (for_other) {
+    const PhaseTimer timer(report_, "factor");
+    collectively(group, [&] {
+      if (group.rank() != plan.hessian_owner) return;
+      of_other.host = on_host(job_.backend, hessian, block.cols(), calibration_tokens());
+      hessians_.to_other(current_, index, of_other.host);
+    });
   }
-  converter_.convert(block, plan, original, factor, calibration_tokens(), decoded);
+  if (converter_.converts(block)) {
+    factors.forward = shared_factor(job_, std::move(hessian), block.cols(), plan.hessian_owner, options, report_);
+    if (corrects())
+      add_correction(job_, units_, originals_, static_cast<std::int64_t>(plan_.units.size()), plan.hessian_owner,
+                     recipe_.gptaq_alpha, factors.forward, report_);
+  }
+  if (for_other) factors.other = shared_factor(job_, std::move(of_other), block.cols(), plan.hessian_owner, options, report_);
+  return factors;
+}
+
+Pipeline::Factors Pipeline::factors_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan) {
+  return factors_of(index, block, plan, begin_hessian_of(block, plan));
+}
+
+// factors: null for methods without calibration.
+void Pipeline::convert_block(const BlockSpec& block, const BlockPlan& plan, Linears weights, Linears other,
+                             const Factors* factors) {
+  const auto matrices = [](Linears linears) {
+    std::vector<ConstMatrix> out;
+    for (const LinearWeights& linear : linears) out.push_back(linear.matrix());
+    return out;
+  };
+  if (other_converter_) {
+    const Factor* factor = factors != nullptr && factors->other ? &*factors->other : nullptr;
+    other_converter_->convert(block, plan, matrices(other), factor, calibration_tokens(), {});
+  }
+  std::vector<Matrix> decoded;
+  if (propagated_ && calibrated())
+    for (const LinearWeights& linear : weights) decoded.push_back(linear.matrix());
+  converter_.convert(block, plan, matrices(weights), factors != nullptr ? &factors->forward : nullptr, calibration_tokens(),
+                     decoded);
 }
 
 // forward_whole: some later step needs the output of this layer.
-void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, LayerWeights& weights, bool forward_whole) {
+void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Forms<LayerWeights>& weights, bool forward_whole) {
+  const auto convert = [&](std::size_t b, const std::optional<Factors>& factors) {
+    convert_block(layer.blocks[b], plan.blocks[b], weights.forward.blocks[b],
+                  weights.other ? Linears(weights.other->blocks[b]) : Linears(), factors ? &*factors : nullptr);
+  };
   if (!calibrated()) {
     for (std::size_t b = 0; b < layer.blocks.size(); ++b) {
-      std::optional<Factor> factor;
-      if (hessians_.from && converter_.converts(layer.blocks[b])) factor = factor_of(b, layer.blocks[b], plan.blocks[b]);
-      convert_block(layer.blocks[b], plan.blocks[b], weights.blocks[b], factor ? &*factor : nullptr);
+      std::optional<Factors> factors;
+      if (hessians_.from && converts(layer.blocks[b])) factors = factors_of(b, layer.blocks[b], plan.blocks[b]);
+      convert(b, factors);
     }
     return;
   }
@@ -163,8 +200,8 @@ void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Lay
       get_hidden(job_.backend, stream, unit, entered[static_cast<std::size_t>(i)]);
     });
   }
-  std::vector<std::optional<Factor>> factors(layer.blocks.size());
-  const auto begin = [&](Stream& stream, UnitState& unit) { decoder_->begin(stream, weights, unit); };
+  std::vector<std::optional<Factors>> factors(layer.blocks.size());
+  const auto begin = [&](Stream& stream, UnitState& unit) { decoder_->begin(stream, weights.forward, unit); };
   for_units("forward", units_, begin);
   if (corrects()) for_units("forward", originals_, begin);
   // Where the forward pass does not wait for converted weights, it goes on while a device's communicator sums the Hessian.
@@ -173,12 +210,12 @@ void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Lay
     const BlockSpec& block = layer.blocks[b];
     const bool goes_on = b + 1 < layer.blocks.size();
     const bool originals_go_on = corrects() && (goes_on || forward_whole);
-    const auto advance = [&](Stream& stream, UnitState& unit) { decoder_->advance(stream, layer, weights, b, unit); };
+    const auto advance = [&](Stream& stream, UnitState& unit) { decoder_->advance(stream, layer, weights.forward, b, unit); };
     const auto use = [&](HessianSum sum) {
-      factors[b] = factor_of(b, block, plan.blocks[b], std::move(sum));
+      factors[b] = factors_of(b, block, plan.blocks[b], std::move(sum));
       if (originals_go_on) for_units("forward", originals_, advance);  // before the weights are replaced
       if (again) return;
-      convert_block(block, plan.blocks[b], weights.blocks[b], &*factors[b]);
+      convert(b, factors[b]);
       factors[b].reset();
     };
     std::optional<HessianSum> sum;
@@ -191,44 +228,49 @@ void Pipeline::quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Lay
   for (const UnitState& unit : units_) report_.tokens += unit.tokens;
   if (!again) return;
   for (std::size_t b = 0; b < layer.blocks.size(); ++b)
-    if (factors[b]) convert_block(layer.blocks[b], plan.blocks[b], weights.blocks[b], &*factors[b]);
+    if (factors[b]) convert(b, factors[b]);
   if (!forward_whole) return;
   for (UnitState& unit : units_) unit.input = {};
   job_.backend.for_each(static_cast<std::int64_t>(units_.size()), [&](Stream& stream, std::int64_t i) {
     set_hidden(job_.backend, stream, entered[static_cast<std::size_t>(i)], units_[static_cast<std::size_t>(i)]);
   });
-  for_units("forward", units_, [&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights, unit); });
+  for_units("forward", units_,
+            [&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, weights.forward, unit); });
 }
 
 // The head sees the final norm of the last layer's output.
 void Pipeline::quantize_head() {
   const BlockSpec block{"head", {model_.head}};
   const BlockPlan& plan = plan_.head->blocks.front();
-  std::vector<LinearWeights> weights;
-  weights.push_back(loader_.load_linear(model_.head, model_.head_weight()));
-  LoadedTensors loaded = {{model_.head_weight(), weights.front().matrix()}};
-  VectorWeights norm;
-  if (calibrated()) {
-    norm = loader_.load_vector(model_.final_norm, model_.hidden);
-    loaded[model_.final_norm] = norm.buffer.matrix(norm.size, 1);
-  }
+  const Forms<LinearWeights> weights = loader_.load_head();
+  const Linears forward(&weights.forward, 1), other = weights.other ? Linears(&*weights.other, 1) : Linears();
+  Forms<VectorWeights> norm;
+  if (calibrated()) norm = loader_.load_final_norm();
+  LoadedForms loaded;
+  const auto add = [&](const ModelInput& form, const LinearWeights& head, const VectorWeights* of_norm) {
+    LoadedTensors& tensors = loaded[form.transforms];
+    tensors[form.spec.head_weight()] = head.matrix();
+    if (of_norm != nullptr) tensors[model_.final_norm] = of_norm->buffer.matrix(of_norm->size, 1);
+  };
+  add(input_, weights.forward, calibrated() ? &norm.forward : nullptr);
+  if (other_ != nullptr) add(*other_, *weights.other, norm.other ? &*norm.other : nullptr);
   write_dense(current_, loaded);
   if (!calibrated()) {
-    std::optional<Factor> factor;
-    if (hessians_.from && converter_.converts(block)) factor = factor_of(0, block, plan);
-    return convert_block(block, plan, weights, factor ? &*factor : nullptr);
+    std::optional<Factors> factors;
+    if (hessians_.from && converts(block)) factors = factors_of(0, block, plan);
+    return convert_block(block, plan, forward, other, factors ? &*factors : nullptr);
   }
   for (std::vector<UnitState>* units : {&units_, &originals_})
     for_units("forward", *units, [&](Stream& stream, UnitState& unit) {
       unit.input = job_.backend.allocate(static_cast<std::size_t>(unit.tokens * model_.hidden) * sizeof(float));
       unit.input_cols = model_.hidden;
-      decoder_->final_norm(stream, unit.hidden_matrix(model_.hidden), norm, unit.input_matrix());
+      decoder_->final_norm(stream, unit.hidden_matrix(model_.hidden), norm.forward, unit.input_matrix());
     });
-  const Factor factor = factor_of(0, block, plan);
-  convert_block(block, plan, weights, &factor);
+  const Factors factors = factors_of(0, block, plan);
+  convert_block(block, plan, forward, other, &factors);
 }
 
-void Pipeline::replay_layer(const LayerSpec& layer, std::optional<LayerWeights> resident) {
+void Pipeline::replay_layer(const LayerSpec& layer, std::optional<Forms<LayerWeights>> resident) {
   const auto run = [&](const LayerWeights& with, std::vector<UnitState>& units) {
     for_units("replay", units, [&](Stream& stream, UnitState& unit) { decoder_->run_layer(stream, layer, with, unit); });
   };
@@ -236,26 +278,26 @@ void Pipeline::replay_layer(const LayerSpec& layer, std::optional<LayerWeights> 
   if (corrects()) {
     {
       const PhaseTimer timer(report_, "read");
-      weights = loader_.load(layer);
+      weights = loader_.load_forward(layer);
     }
     run(weights, originals_);
   }
   {
     const PhaseTimer timer(report_, "read");
     if (resident) {
-      weights = std::move(*resident);
+      weights = std::move(resident->forward);
     } else if (propagated_) {
       CodesReader codes(checkpoint_.folder(), state_.codes);
       weights = loader_.load_decoded(layer, codes, converter_.propagated_codecs(layer));
     } else {
-      weights = loader_.load(layer);
+      weights = loader_.load_forward(layer);
     }
   }
   run(weights, units_);
   ++report_.layers_replayed;
 }
 
-void Pipeline::write_dense(std::int64_t layer, const LoadedTensors& loaded) {
+void Pipeline::write_dense(std::int64_t layer, const LoadedForms& loaded) {
   timed_collectively(*job_.grid.group, report_, "write", [&] { dense_.write_layer(layer, loaded); });
 }
 
@@ -272,7 +314,7 @@ bool Pipeline::convert_rows(std::int64_t layer) {
   return true;
 }
 
-void Pipeline::run_layer(std::int64_t index, std::optional<LayerWeights> resident) {
+void Pipeline::run_layer(std::int64_t index, std::optional<Forms<LayerWeights>> resident) {
   const auto start = std::chrono::steady_clock::now();
   current_ = index;
   if (convert_rows(index)) return commit(index, start);
@@ -281,7 +323,7 @@ void Pipeline::run_layer(std::int64_t index, std::optional<LayerWeights> residen
   } else {
     const LayerSpec& layer = model_.layers[static_cast<std::size_t>(index)];
     if (committed(index)) return replay_layer(layer, std::move(resident));
-    LayerWeights weights;
+    Forms<LayerWeights> weights;
     if (resident) {
       weights = std::move(*resident);
     } else {
@@ -291,14 +333,19 @@ void Pipeline::run_layer(std::int64_t index, std::optional<LayerWeights> residen
       if (next < last_ && next < static_cast<std::int64_t>(model_.layers.size()) && !committed(next))
         loader_.prefetch(model_.layers[static_cast<std::size_t>(next)]);
     }
-    write_dense(index, loaded_tensors(layer, weights));
+    LoadedForms loaded = {{transforms_, loaded_tensors(layer, weights.forward)}};
+    if (weights.other) loaded[other_->transforms] = loaded_tensors(layer, *weights.other);
+    write_dense(index, loaded);
     quantize_layer(layer, plan_.layers[static_cast<std::size_t>(index)], weights, needs_output_of(index));
   }
   commit(index, start);
 }
 
 void Pipeline::commit(std::int64_t layer, std::chrono::steady_clock::time_point start) {
-  timed_collectively(*job_.grid.group, report_, "write", [&] { converter_.settle(); });
+  timed_collectively(*job_.grid.group, report_, "write", [&] {
+    converter_.settle();
+    if (other_converter_) other_converter_->settle();
+  });
   std::map<std::string, std::string> codes;
   if (propagated_ && calibrated() && layer < static_cast<std::int64_t>(model_.layers.size())) {
     const LayerSpec& spec = model_.layers[static_cast<std::size_t>(layer)];
@@ -317,7 +364,9 @@ void Pipeline::commit(std::int64_t layer, std::chrono::steady_clock::time_point 
       hidden->all_files[static_cast<std::int64_t>(state)] =
           Checkpoint::hidden_name(layer + 1, job_.grid.shape.rank_of(job_.grid.stage(), plan_.units[state % units].replica));
   }
-  const std::vector<TensorRecord> mine = converter_.take_records();
+  std::vector<TensorRecord> mine = converter_.take_records();
+  if (other_converter_)
+    for (TensorRecord& record : other_converter_->take_records()) mine.push_back(std::move(record));
   records_.insert(records_.end(), mine.begin(), mine.end());
   report_layer(committer_.layer_done(layer, mine, codes, hidden), start);
 }
@@ -363,7 +412,7 @@ void Pipeline::run() {
 }
 
 void Pipeline::run_stage() {
-  std::vector<LayerWeights> resident;
+  std::vector<Forms<LayerWeights>> resident;
   const std::int64_t layers_end = std::min(last_, static_cast<std::int64_t>(model_.layers.size()));
   report_.layers_skipped = std::count_if(state_.layers.begin(), state_.layers.end(), [this](const auto& layer) {
     return layer.first >= first_ && layer.first < (calibrated() ? start_.first : last_);
@@ -381,7 +430,7 @@ void Pipeline::run_stage() {
   }
   for (std::int64_t l = start_.first; l < last_; ++l) {
     if (committed(l) && !needs_output_of(l)) continue;
-    std::optional<LayerWeights> weights;
+    std::optional<Forms<LayerWeights>> weights;
     if (streams_ && l < layers_end) weights = std::move(resident[static_cast<std::size_t>(l - start_.first)]);
     run_layer(l, std::move(weights));
   }

@@ -7,7 +7,6 @@
 #include <span>
 #include <vector>
 
-#include "io/tensor_source.h"
 #include "src/model/decoder.h"
 #include "src/plan/plan.h"
 #include "src/run/checkpoint.h"
@@ -20,6 +19,7 @@
 #include "src/run/job.h"
 #include "src/run/layer_lines.h"
 #include "src/run/layer_loader.h"
+#include "src/run/model_input.h"
 #include "src/run/output_files.h"
 #include "src/run/report.h"
 #include "src/run/resume.h"
@@ -33,18 +33,19 @@ struct HessianUse {
   std::optional<HessianStore> from;
   std::optional<HessianStore> keep;
   std::int64_t tokens = 0;  // of the calibration behind `from`
-  // What makes of kept Hessians those of the transformed model; empty: nothing is to be done.
-  std::function<void(std::int64_t layer, std::size_t block, Hessian& hessian)> change;
+  using Change = std::function<void(std::int64_t layer, std::size_t block, Hessian& hessian)>;
+  Change change;    // makes of kept Hessians those of the form whose activations pass the layers; empty: they are
+  Change to_other;  // makes of those that of the outputs with other transforms; empty: there are none
 };
 
 // The layer loop: forward, Hessians, conversion, for the layers of this rank's stage, from the first one the checkpoint lacks.
 class Pipeline {
  public:
-  // samples: the calibration, all of it on every rank; empty for methods without calibration. state: what the checkpoint holds.
-  Pipeline(Job& job, const ModelSpec& model, const TensorSource& source, const Recipe& recipe,
-           const std::vector<OutputSpec>& outputs, const Plan& plan, const Samples& samples, OutputFiles& files,
-           const Checkpoint& checkpoint, const Checkpoint::State& state, const HessianUse& hessians, const CommitOptions& options,
-           RankReport& report);
+  // model: transformed if some output is. samples: the calibration, all of it on every rank; empty for methods without
+  // calibration. state: what the checkpoint holds.
+  Pipeline(Job& job, const ModelInput& model, const Recipe& recipe, const std::vector<OutputSpec>& outputs, const Plan& plan,
+           const Samples& samples, OutputFiles& files, const Checkpoint& checkpoint, const Checkpoint::State& state,
+           const HessianUse& hessians, const CommitOptions& options, RankReport& report);
 
   // Collective over all ranks.
   void run();
@@ -74,11 +75,11 @@ class Pipeline {
   void exchange(Pending pending);
   void receive_unit(std::size_t turn);
   void send_unit(std::size_t turn);
-  void stream_originals(const std::vector<LayerWeights>& layers);
+  void stream_originals(const std::vector<Forms<LayerWeights>>& layers);
 
-  void run_layer(std::int64_t layer, std::optional<LayerWeights> resident);
-  void replay_layer(const LayerSpec& layer, std::optional<LayerWeights> resident);
-  void quantize_layer(const LayerSpec& layer, const LayerPlan& plan, LayerWeights& weights, bool forward_whole);
+  void run_layer(std::int64_t layer, std::optional<Forms<LayerWeights>> resident);
+  void replay_layer(const LayerSpec& layer, std::optional<Forms<LayerWeights>> resident);
+  void quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Forms<LayerWeights>& weights, bool forward_whole);
   void quantize_head();
   bool convert_rows(std::int64_t layer);
   void commit(std::int64_t layer, std::chrono::steady_clock::time_point start);
@@ -87,18 +88,25 @@ class Pipeline {
   SharedHessian hessian_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum);
   // The line of a layer that is done. Collective over the replicas.
   void report_layer(const std::vector<TensorRecord>& records, std::chrono::steady_clock::time_point start);
-  // The factor of a block, with its correction; the units stand before it.
-  Factor factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum);
-  Factor factor_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan);
+  // The factors of a block, with the correction; the units stand before it.
+  using Factors = Forms<Factor>;
+  Factors factors_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum);
+  Factors factors_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan);
+  bool converts(const BlockSpec& block) const {
+    return converter_.converts(block) || (other_converter_ && other_converter_->converts(block));
+  }
   // The factors of a layer's blocks need a Hessian each, also where nothing is converted, when Hessians are kept.
-  bool watches(const BlockSpec& block) const { return hessians_.keep || converter_.converts(block); }
-  void write_dense(std::int64_t layer, const LoadedTensors& loaded);
-  void convert_block(const BlockSpec& block, const BlockPlan& plan, const std::vector<LinearWeights>& weights,
-                     const Factor* factor);
+  bool watches(const BlockSpec& block) const { return hessians_.keep || converts(block); }
+  void write_dense(std::int64_t layer, const LoadedForms& loaded);
+  using Linears = std::span<const LinearWeights>;
+  void convert_block(const BlockSpec& block, const BlockPlan& plan, Linears weights, Linears other, const Factors* factors);
   template <typename Body>
   void for_units(const char* phase, std::vector<UnitState>& units, Body&& body);
 
   Job& job_;
+  const std::vector<std::string>& transforms_;  // of the form whose activations pass the layers
+  const ModelInput& input_;                     // in this form
+  const ModelInput* other_;                     // in that of outputs with other transforms; null: there are none
   const ModelSpec& model_;
   const Recipe& recipe_;
   const Plan& plan_;
@@ -123,6 +131,7 @@ class Pipeline {
   std::optional<TokenRows> token_rows_;  // until the first hidden states are made
   Committer committer_;
   BlockConverter converter_;
+  std::optional<BlockConverter> other_converter_;
   RowConverter row_converter_;
   std::vector<TensorRecord> records_;
   std::optional<Decoder> decoder_;

@@ -125,7 +125,7 @@ void Pipeline::send_unit(std::size_t turn) {
 // Propagation of the original activations over several stages: units pass through all layers and on to the next stage at once,
 // a few at a time, so that every stage has its inputs long before the ones before it are quantized. Hidden states are kept
 // as they were when they entered.
-void Pipeline::stream_originals(const std::vector<LayerWeights>& layers) {
+void Pipeline::stream_originals(const std::vector<Forms<LayerWeights>>& layers) {
   if (start_.from == HiddenFrom::kSnapshot) enter();
   for (std::size_t unit = 0, end = turns(); unit < end; ++unit) {
     if (start_.from == HiddenFrom::kStageBefore) receive_unit(unit);
@@ -140,7 +140,7 @@ void Pipeline::stream_originals(const std::vector<LayerWeights>& layers) {
       get_hidden(job_.backend, stream, units_[unit], entered);
       visit(job_.backend, stream, units_[unit], [&](UnitState& state) {
         for (std::size_t l = 0; l < layers.size(); ++l)
-          decoder_->run_layer(stream, model_.layers[static_cast<std::size_t>(start_.first) + l], layers[l], state);
+          decoder_->run_layer(stream, model_.layers[static_cast<std::size_t>(start_.first) + l], layers[l].forward, state);
       });
     });
     send_unit(unit);

@@ -102,17 +102,22 @@ void write_report(Job& job, const QuantizeRequest& request, const Prepared& run,
 Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& model) {
   Prepared run;
   const auto threads = static_cast<int>(max_over<std::int64_t>(job.world, request.threads));  // nodes may differ
+  const ModelInput& stored = model.stored();
   collectively(job.world, [&] {
     find_method(request.recipe.method);
-    run.outputs = resolve_outputs(request.recipe, model.spec, model.dtypes(), run.notes);
+    run.outputs = resolve_outputs(request.recipe, stored.spec, stored.dtypes(), run.notes);
     check_gptaq(request, run.outputs, job.backend);
     check_gates(request.gates, run.notes, {});  // what is known before the work
-    for (const std::string& idle : idle_choices(request.recipe, model.spec, run.outputs)) warn_line("{}", idle);
+    for (const std::string& idle : idle_choices(request.recipe, stored.spec, run.outputs)) warn_line("{}", idle);
     run.facts = run_facts(request.recipe, model, run.outputs);
     std::vector<std::int64_t> lengths;
     for (const auto& sample : request.calibration.samples) lengths.push_back(static_cast<std::int64_t>(sample.size()));
-    run.plan = make_plan(
-        {model.spec, request.recipe, run.outputs, run.facts, lengths, {job.world.size(), threads, launched_in_job(process_env)}});
+    run.plan = make_plan({stored.spec,
+                          request.recipe,
+                          run.outputs,
+                          run.facts,
+                          lengths,
+                          {job.world.size(), threads, launched_in_job(process_env)}});
   });
   require_same(job.world, {{"program version", std::string(version())},
                            {"plan", xxh3_hex(to_json(*run.plan).dump())},
@@ -167,7 +172,7 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
   partial = broadcast_string(job.world, partial, 0);
   std::vector<fs::path> folders;
   for (const fs::path& folder : output_folders(run.outputs)) folders.push_back(fs::path(partial) / folder);
-  OutputFiles files(*run.plan, run.outputs, model.spec, folders, job.world.rank());
+  OutputFiles files(*run.plan, run.outputs, model.stored().spec, folders, job.world.rank());
   std::string left;
   collectively(job.world, [&] {
     if (job.world.rank() != 0) return;
@@ -187,8 +192,8 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
   const HessianUse hessians = hessian_use(job, request, model.stored(), fingerprint, run.outputs);
   CommitOptions commit = request.commit;
   commit.kernels = run.kernels;
-  Pipeline pipeline(job, model.spec, *model.source, request.recipe, run.outputs, *run.plan, request.calibration.samples, files,
-                    state.checkpoint(), resumed, hessians, commit, report);
+  Pipeline pipeline(job, model, request.recipe, run.outputs, *run.plan, request.calibration.samples, files, state.checkpoint(),
+                    resumed, hessians, commit, report);
   pipeline.run();
   collectively(job.world, [&] { files.close(); });
   report.bytes_written = files.bytes_written();
@@ -214,7 +219,7 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
 }  // namespace
 
 void quantize(Job& job, const QuantizeRequest& given, const ModelInput& model) {
-  expect((model.original != nullptr) == !given.recipe.transforms.empty(), "the model is not transformed as the recipe says");
+  expect((model.original != nullptr) == has_transforms(given.recipe), "the model is not transformed as the recipe says");
   QuantizeRequest request = given;
   collectively(job.world, [&] { take_kept_hessians(request); });
   const auto start = std::chrono::steady_clock::now();

@@ -5,16 +5,19 @@
 #include <string>
 #include <vector>
 
+#include "src/plan/recipe.h"
 #include "src/quant/hessian.h"
 #include "src/run/model_input.h"
 
 namespace mpiquant {
 
-// The model that method and outputs see: `model` itself without transforms, else one that computes the same. Without weights (a
-// null source) it is the description alone.
-ModelInput transformed(ModelInput model, const std::vector<std::string>& transforms);
+// The rotated model, which computes the same as `model` (RotatedSource). Without weights (a null source) it is the description
+// alone.
+ModelInput rotated_model(ModelInput model);
+// Rotated if some output of the recipe is.
+ModelInput as_needed(ModelInput model, const Recipe& recipe);
 
-// Maps a kept Hessian of `model` to that of the rotated one. layer: the number of layers for the head.
-void rotate_kept_hessian(const ModelInput& model, std::int64_t layer, std::size_t block, Hessian& hessian);
+// Maps a Hessian of `model` to that of the rotated one, or back. layer: the number of layers for the head.
+void change_hessian(const ModelInput& model, bool rotate, std::int64_t layer, std::size_t block, Hessian& hessian);
 
 }  // namespace mpiquant

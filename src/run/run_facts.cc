@@ -10,7 +10,8 @@ std::vector<RunFacts> run_facts(const Recipe& given, const ModelInput& model, co
   for (const OutputChoice& output : given.outputs) {
     const Recipe recipe = recipe_of(given, output);
     RunFacts& facts = all.emplace_back();
-    facts.model = &model.spec;
+    const ModelSpec& spec = model.form(recipe.transforms).spec;
+    facts.model = &spec;
     facts.model_dir = model.directory;
     facts.model_name = model.name;
     facts.program_version = version();
@@ -24,8 +25,8 @@ std::vector<RunFacts> run_facts(const Recipe& given, const ModelInput& model, co
     facts.gptaq_alpha = recipe.gptaq_alpha;
     facts.true_sequential = recipe.true_sequential;
     facts.mse = recipe.mse;
-    const OutputSpec& spec = outputs[all.size() - 1];
-    facts.notes = find_container(spec.container).notes(spec, model.spec);
+    const OutputSpec& resolved = outputs[all.size() - 1];
+    facts.notes = find_container(resolved.container).notes(resolved, spec);
   }
   return all;
 }

@@ -15,7 +15,8 @@ RunningSums::RunningSums(const Plan& plan, const ModelSpec& model, const std::ve
       for (const LinearSpec& linear : block.linears) layers_[linear.module] = layer;
   layers_[model.head.module] = layers;
   for (const SlabPlan& slab : plan.slabs)
-    if (slab.layer != kNoLayer) layers_[plan.tensor_of(slab.targets.front()).source] = slab.layer;
+    if (slab.layer != kNoLayer)
+      for (const SlabTarget& target : slab.targets) layers_[plan.tensor_of(target).source] = slab.layer;
 
   const GridShape shape{plan.stages, plan.replicas};
   std::vector<std::int64_t> load(static_cast<std::size_t>(plan.stages) * static_cast<std::size_t>(plan.replicas));

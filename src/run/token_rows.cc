@@ -13,8 +13,7 @@ TokenRows::TokenRows(const ModelSpec& model, const Plan& plan, const Samples& sa
     : vocab_(static_cast<std::size_t>(model.vocab)), hidden_(static_cast<std::size_t>(model.hidden)) {
   for (const auto& sample : samples) check_tokens(model, sample);
   for (const SlabPlan& slab : plan.slabs)
-    if (plan.tensor_of(slab.targets.front()).source == model.embedding)
-      slabs_.push_back({slab.row_begin, slab.row_end, slab.rank});
+    if (slab.tensor == model.embedding) slabs_.push_back({slab.row_begin, slab.row_end, slab.rank});
   std::ranges::sort(slabs_, {}, &Slab::begin);
   for (int replica = 0; replica < plan.replicas; ++replica) {
     wanted_.push_back(ids_of(plan, samples, replica));

@@ -59,7 +59,7 @@ class QuantizeTest : public testing::Test {
   }
 
   static void run_rank(Communicator& world, const QuantizeRequest& request) {
-    const ModelInput model = transformed(open_model(request.model), request.recipe.transforms);
+    const ModelInput model = as_needed(open_model(request.model), request.recipe);
     Grid grid = make_grid(world, request.recipe.stages);
     const auto backend = make_cpu_backend(request.threads, request.recipe.compute);
     Job job{world, grid, *backend};
@@ -69,7 +69,7 @@ class QuantizeTest : public testing::Test {
   // The same on a backend whose memory the host may not touch; what ranks exchange of it goes through the host's.
   static void run_device_rank(Communicator& world, const QuantizeRequest& request, std::size_t memory,
                               std::size_t free = std::size_t{1} << 40, bool roomy = true) {
-    const ModelInput model = transformed(open_model(request.model), request.recipe.transforms);
+    const ModelInput model = as_needed(open_model(request.model), request.recipe);
     Grid grid = make_grid(world, request.recipe.stages);
     GuardedBackend backend(make_cpu_backend(request.threads, request.recipe.compute), memory, free);
     if (!roomy) backend.without_room();

@@ -266,6 +266,11 @@ TEST_F(Quantize, EachByteOfTheModelIsReadOnce) {
   });
   expect_once("a quantized head", 2,
               [](QuantizeRequest& r) { r.recipe.outputs = parse_outputs("gptq[lm_head=true],dense:gptq"); });
+  expect_once("tied and quantized twice", 2, [](QuantizeRequest& r) {
+    r.model = MPIQUANT_SOURCE_DIR "/tests/models/tiny-llama3";
+    r.recipe.group_size = 32;
+    r.recipe.outputs = parse_outputs("gptq,gguf:q4_0,gptq[bits=8,name=eight]");
+  });
   expect_once("by rows", 3, [](QuantizeRequest& r) {
     r.recipe.method = "rtn";
     r.recipe.outputs = parse_outputs("gguf:q4_0,gguf:q8_0");

@@ -36,7 +36,7 @@ class RotatedModel : public testing::TestWithParam<const char*> {};
 
 TEST_P(RotatedModel, ComputesWhatTheModelComputes) {
   const ModelInput model = open_model(model_folder(GetParam()));
-  const ModelInput rotated = transformed(open_model(model_folder(GetParam())), {"rotate"});
+  const ModelInput rotated = rotated_model(open_model(model_folder(GetParam())));
   EXPECT_FALSE(rotated.spec.tied);
   const std::vector<float> expected = logits_of(*model.source, model.spec);
   EXPECT_LE(relative_error(logits_of(*rotated.source, rotated.spec), expected), 1e-5);
@@ -66,12 +66,12 @@ TEST(RotatedModel, BiasesTurnWithTheRows) {
   }
   model.source = std::move(source);
   const std::vector<float> expected = logits_of(*model.source, model.spec);
-  const ModelInput rotated = transformed(std::move(model), {"rotate"});
+  const ModelInput rotated = rotated_model(std::move(model));
   EXPECT_LE(relative_error(logits_of(*rotated.source, rotated.spec), expected), 1e-5);
 }
 
 TEST(RotatedModel, RowsAreTheSameInAnyRange) {
-  const ModelInput rotated = transformed(open_model(model_folder("tiny-llama")), {"rotate"});
+  const ModelInput rotated = rotated_model(open_model(model_folder("tiny-llama")));
   for (const TensorEntry& entry : rotated.source->entries()) {
     const auto values = static_cast<std::size_t>(element_count(entry.shape));
     const std::size_t width = values / static_cast<std::size_t>(entry.rows());
@@ -84,15 +84,26 @@ TEST(RotatedModel, RowsAreTheSameInAnyRange) {
 
 TEST(RotatedModel, OutputsCarryTheDtypesOfTheOriginal) {
   const ModelInput model = open_model(model_folder("tiny-llama3"));  // tied
-  auto expected = model.dtypes();
-  expected[model.spec.head.weight()] = expected.at(model.spec.embedding);
-  EXPECT_EQ(transformed(open_model(model_folder("tiny-llama3")), {"rotate"}).dtypes(), expected);
+  Recipe recipe;
+  recipe.group_size = 32;
+  recipe.transforms = {"rotate"};
+  std::vector<std::string> notes;
+  const std::vector<OutputSpec> outputs = resolve_outputs(recipe, model.spec, model.dtypes(), notes);
+  const auto head = std::ranges::find(outputs.front().dense, model.spec.head.weight(), &DenseChoice::source);
+  ASSERT_NE(head, outputs.front().dense.end());
+  EXPECT_EQ(head->dtype, model.dtypes().at(model.spec.embedding));
 }
 
-TEST(RotatedModel, WithoutTransformsItIsTheModel) {
-  const ModelInput model = transformed(open_model(model_folder("tiny-llama3")), {});
-  EXPECT_TRUE(model.spec.tied);
-  EXPECT_EQ(&model.stored(), &model);
+TEST(RotatedModel, IsMadeWhereAnOutputNeedsIt) {
+  Recipe recipe;
+  recipe.outputs = parse_outputs("gptq,gguf:q4_0");
+  const ModelInput plain = as_needed(open_model(model_folder("tiny-llama3")), recipe);
+  EXPECT_EQ(&plain.stored(), &plain);
+  recipe.outputs = parse_outputs("gptq,gguf:q4_0[transforms=rotate]");
+  const ModelInput both = as_needed(open_model(model_folder("tiny-llama3")), recipe);
+  EXPECT_EQ(&both.form({"rotate"}), &both);
+  EXPECT_TRUE(both.form({}).spec.tied);
+  EXPECT_FALSE(both.spec.tied);
 }
 
 class RotatedRun : public QuantizeTest {
@@ -240,7 +251,7 @@ TEST_F(RotatedRun, KeptHessiansOfTheModelServeTheRotatedOne) {
   EXPECT_NE(run(back, 1), "");
 }
 
-TEST_F(RotatedRun, KeptHessiansOfTheRotatedModelServeNoOther) {
+TEST_F(RotatedRun, KeptHessiansOfTheRotatedModelServeTheOther) {
   QuantizeRequest kept = rotating("kept");
   kept.recipe.propagate = "original";
   kept.recipe.outputs = parse_outputs("gptq");
@@ -258,12 +269,108 @@ TEST_F(RotatedRun, KeptHessiansOfTheRotatedModelServeNoOther) {
   plain.work_dir = plain.output + ".work";
   plain.recipe.transforms.clear();
   plain.recipe.untie = true;
+  run(plain, 2);
+  QuantizeRequest direct = rotating("direct");
+  direct.recipe = plain.recipe;
+  run(direct, 1);
+  EXPECT_GE(equal_codes(plain.output, direct.output), 0.99);
+  EXPECT_LE(equal_codes(plain.output, kept.output), 0.5);
+}
+
+// A run with outputs of both forms of a model.
+class BothForms : public RotatedRun {
+ protected:
+  QuantizeRequest both(const std::string& name, const std::string& formats) const {
+    QuantizeRequest out = rotating(name);
+    out.recipe.transforms.clear();
+    out.recipe.quantize_head = false;
+    out.recipe.outputs = parse_outputs(formats);
+    return out;
+  }
+  static constexpr const char* kRotatedFirst =
+      "gptq[transforms=rotate,lm_head=true],gptq[name=plain],gguf:q4_0[lm_head=true],dense:gptq[transforms=rotate,name=decoded]";
+  static constexpr const char* kPlainFirst = "gptq,gguf:q4_0[lm_head=true,transforms=rotate],gptq[transforms=rotate,name=turned]";
+};
+
+TEST_F(BothForms, TheFirstOutputIsThatOfARunOfItsOwn) {
+  for (const std::string form : {"", "[transforms=rotate]"}) {
+    const QuantizeRequest alone = both("alone" + form, "gptq" + form);
+    run(alone, 1);
+    for (const std::string other : {"[transforms=rotate,name=other]", "[name=other]"}) {
+      const QuantizeRequest mixed = both("mixed" + form + other, "gptq" + form + ",gptq" + other);
+      run(mixed, 2);
+      EXPECT_EQ(read_text_file(mixed.output + "/gptq/" + kManifestName), read_text_file(alone.output + "/" + kManifestName))
+          << form << other;
+    }
+  }
+}
+
+TEST_F(BothForms, TheOtherFormHasItsOwnCodes) {
+  for (const bool rotated_first : {true, false}) {
+    const std::string first = rotated_first ? "gptq[transforms=rotate]" : "gptq";
+    const std::string second = rotated_first ? "" : "transforms=rotate,";
+    QuantizeRequest mixed = both(fmt::format("mixed{}", rotated_first), fmt::format("{},gptq[{}name=second]", first, second));
+    QuantizeRequest alone = both(fmt::format("alone{}", rotated_first), fmt::format("gptq[{}name=second]", second));
+    mixed.recipe.propagate = alone.recipe.propagate = "original";
+    run(mixed, 2);
+    run(alone, 1);
+    EXPECT_GE(equal_codes(mixed.output + "/second", alone.output), 0.99) << first;
+    EXPECT_LE(equal_codes(mixed.output + "/second", mixed.output + "/gptq"), 0.5) << first;
+  }
+}
+
+TEST_F(BothForms, BytesDoNotDependOnRanksAndGoOn) {
+  for (const char* formats : {kRotatedFirst, kPlainFirst}) {
+    const std::string name = formats == kPlainFirst ? "plain" : "rotated";
+    const std::string expected = run(both(name + "-one", formats), 1);
+    EXPECT_EQ(run(both(name + "-three", formats), 3), expected);
+    QuantizeRequest stopped = both(name + "-stopped", formats);
+    stopped.commit.stop_wanted = [] { return true; };
+    EXPECT_THROW(run(stopped, 2), Error);
+    stopped.commit = {};
+    EXPECT_EQ(run(stopped, 4), expected);
+    QuantizeRequest staged = both(name + "-staged", formats), whole = both(name + "-whole", formats);
+    staged.recipe.propagate = whole.recipe.propagate = "original";
+    staged.recipe.true_sequential = whole.recipe.true_sequential = false;
+    staged.recipe.schedule = Schedule::kStaged;
+    staged.recipe.stages = 2;
+    EXPECT_EQ(run(staged, 4), run(whole, 1));
+  }
+}
+
+TEST_F(BothForms, BytesDoNotDependOnWhereTheMemoryIs) {
+  const QuantizeRequest host = both("host", kPlainFirst);
+  run(host, 1);
+  QuantizeRequest device = host;
+  device.output += "-device";
+  run_on_threads(2, [&](Communicator& world) { run_device_rank(world, device, std::size_t{1} << 32); });
+  for (const char* output : {"gptq", "gguf:q4_0", "turned"}) {
+    const std::string manifest =
+        std::string("/") + (output == std::string("gguf:q4_0") ? "gguf-q4_0" : output) + "/" + kManifestName;
+    EXPECT_EQ(read_text_file(device.output + manifest), read_text_file(host.output + manifest)) << output;
+  }
+}
+
+TEST_F(BothForms, RoundToNearestHasBothForms) {
+  QuantizeRequest mixed = both("mixed", "gptq,gptq[transforms=rotate,name=turned]");
+  QuantizeRequest alone = both("alone", "gptq[transforms=rotate,name=turned]");
+  mixed.recipe.method = alone.recipe.method = "rtn";
+  mixed.recipe.propagate = "original";
+  mixed.calibration = alone.calibration = {};
+  run(mixed, 3);
+  run(alone, 1);
+  EXPECT_EQ(equal_codes(mixed.output + "/turned", alone.output), 1.0);
+}
+
+TEST_F(BothForms, CorrectionsAreRefused) {
+  QuantizeRequest corrected = both("corrected", kPlainFirst);
+  corrected.recipe.gptaq_alpha = 0.5;
   try {
-    run(plain, 2);
-    ADD_FAILURE() << "Hessians of another model are taken";
+    run(corrected, 2);
+    ADD_FAILURE() << "the correction of one form is no correction of the other";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kUsage);
-    EXPECT_THAT(error.what(), testing::HasSubstr("--transform rotate"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("transforms"));
   }
 }
 
