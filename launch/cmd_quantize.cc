@@ -55,7 +55,8 @@ CommandPage quantize_page() {
       "local Hugging Face cache. The output appears when it is whole; under mpirun or srun the ranks share the work, and the "
       "bytes are the same on any number of them.\n\n"
       "One output goes to --output itself, several to a folder each in it, called as their format or their name. What is an "
-      "output's own stands in brackets after its format: name, bits, group_size, sym, mse, ragged, lm_head, untie, dense_dtype, "
+      "output's own stands in brackets after its format: name, bits, group_size, sym, mse, transforms, ragged, lm_head, untie, "
+      "dense_dtype, "
       "embedding_type, output_type, gguf_pre and max_shard_size as in recipe files, and rule=PATTERN:CHOICE, which is looked at "
       "before --rule. A value with commas stands in brackets of its own: gptq[rule=[*.down_proj:bits=8,sym=false],name=mixed].";
   page.groups.push_back(job_group());

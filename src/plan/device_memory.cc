@@ -20,16 +20,16 @@ class DevicePeak {
 
   std::int64_t find() {
     std::int64_t resident = 0;
-    for (std::size_t l = in_.first; in_.resident && l < in_.last; ++l) resident += values(in_.shape.layers[l]);
+    for (std::size_t l = in_.first; in_.resident && l < in_.last; ++l) resident += values(in_.shape.layers[l]) * in_.forms;
     for (std::size_t l = in_.first; l < in_.last; ++l) {
       const LayerShape& layer = in_.shape.layers[l];
-      const std::int64_t base = kFloat * (in_.resident ? resident : values(layer)) + states();
+      const std::int64_t base = kFloat * (in_.resident ? resident : values(layer) * in_.forms) + states();
       for (std::size_t b = 0; b < layer.blocks.size(); ++b)
         visit(layer.blocks[b], layer.blocks[std::min(b + 1, layer.blocks.size() - 1)].cols, base + other_factors(layer, b));
     }
     if (in_.head) {
       const BlockShape head{"head", in_.shape.hidden, {in_.shape.vocab}};
-      visit(head, head.cols, kFloat * head.weights() + states());
+      visit(head, head.cols, kFloat * head.weights() * in_.forms + states());
     }
     return most_ + kSmall;
   }
@@ -41,7 +41,7 @@ class DevicePeak {
     std::int64_t values = 0;
     for (std::size_t b = 0; b < layer.blocks.size(); ++b)
       if (b != block && !in_.true_sequential && in_.all_tokens > 0) values += triangle(layer.blocks[b].cols);
-    return kFloat * values;
+    return kFloat * values * in_.forms;
   }
   // Of all units, with so many columns, and of one that was brought to the device.
   std::int64_t kept(std::int64_t cols) const { return on_host_ ? 0 : kFloat * in_.tokens * cols; }
@@ -57,7 +57,7 @@ class DevicePeak {
     if (in_.all_tokens == 0 && !in_.kept_hessians) return consider(base + encoded);
     const std::int64_t inputs = kept(k);
     consider(base + inputs + triangle(k) * 2 * kFloat + 2 * k * k * kDouble);  // the matrix in either type, cuSOLVER's workspace
-    consider(base + inputs + triangle(k) * kFloat + parts * codecs_ * k * kFloat + encoded);
+    consider(base + inputs + triangle(k) * kFloat * in_.forms + parts * codecs_ * k * kFloat + encoded);
     if (in_.all_tokens == 0) return;
     // Outputs of a unit on each stream, and its operands in 2 bytes.
     const std::int64_t together = std::min(in_.unit_tokens, kChunk);

@@ -129,6 +129,7 @@ class Forecaster {
     out.sweeps = recipe.method != "rtn";
     out.corrects = in_.samples > 0 && recipe.gptaq_alpha > 0;
     out.head = has_head();
+    out.forms = forms();
     out.plan = in_.plan;
     if (in_.plan == nullptr) {
       const auto outputs = static_cast<double>(shaped_.size());
@@ -164,6 +165,8 @@ class Forecaster {
     return out;
   }
 
+  int forms() const { return in_.outputs != nullptr ? count_forms(*in_.outputs) : 1; }
+
   bool has_head() const {
     if (in_.plan != nullptr) return in_.plan->head.has_value();
     return std::ranges::any_of(shaped_, [](const ShapedOutput& output) { return output.recipe.quantize_head; });
@@ -197,12 +200,14 @@ class Forecaster {
       for (const LinearChoice& choice : (*in_.outputs)[*propagated].linears) passed_on[choice.linear.module] = choice.codec;
     const std::map<std::string, std::int64_t> bytes = bytes_by_module(in_.plan->files);
     std::map<std::string, Stored> out;
-    for (const auto& [module, codecs] : codecs_by_module(*in_.outputs)) {
+    for (const auto& [module, conversions] : conversions_by_module(*in_.outputs)) {
       Stored& stored = out[module];
       stored.bytes = static_cast<double>(bytes.at(module));
       const auto passed = passed_on.find(module);
-      for (const CodecSpec& codec : codecs)
-        stored.variants.push_back(variant_of(codec, passed != passed_on.end() && passed->second == codec));
+      for (const Conversion& conversion : conversions)
+        stored.variants.push_back(
+            variant_of(conversion.codec, passed != passed_on.end() && passed->second == conversion.codec &&
+                                             (*in_.outputs)[*propagated].transforms == conversion.transforms));
     }
     return out;
   }
@@ -266,6 +271,7 @@ class Forecaster {
       in.threads = in_.threads;
       in.true_sequential = in_.recipe.true_sequential || !propagates();
       in.corrects = in_.samples > 0 && in_.recipe.gptaq_alpha > 0;
+      in.forms = forms();
       in.resident = in_.samples > 0 && stages_ > 1 && !propagates();
       in.head = has_head() && in.last == layers;
       in.accelerated = in_.machine.accelerated;

@@ -81,7 +81,7 @@ class Peak {
 
   // What a block keeps until its linears are converted.
   std::int64_t factor_bytes(const BlockShape& block) const {
-    return kFloat * (triangle(block.cols) + (in_.corrects ? block.cols * block.cols : 0));
+    return kFloat * (triangle(block.cols) * in_.forms + (in_.corrects ? block.cols * block.cols : 0));
   }
 
   // Sets the weights that are there while each block is at work, and the factors of the layer's other blocks.
@@ -101,7 +101,7 @@ class Peak {
     }
     if (!in_.head) return;
     const BlockShape head{"head", in_.shape.hidden, {in_.shape.vocab}};
-    base_.weights = head.weights() * (in_.accelerated ? kHalf : kFloat);
+    base_.weights = head.weights() * (in_.accelerated ? kHalf : kFloat) * in_.forms;
     body(head);
   }
 
@@ -109,7 +109,7 @@ class Peak {
     std::int64_t count = 0;
     for (const BlockShape& block : layer.blocks)
       count += block.weights() / block.experts * (block.routed() ? share_of(block.experts, in_.replicas) : 1);
-    return count * (in_.accelerated ? kHalf : kFloat);
+    return count * (in_.accelerated ? kHalf : kFloat) * in_.forms;
   }
 
   // This rank's rows of the next layer, which are read while a layer is at work.
@@ -166,7 +166,7 @@ class Peak {
     MemoryUse loading = base_;
     loading.buffers = largest * kFloat;  // the linear as read, on its way to the backend, and this rank's share of it
     loading.buffers += std::min(kStoredBytes, largest * in_.shape.source_bytes);
-    if (in_.replicas > 1) loading.buffers += share_of(largest, in_.replicas) * kFloat;
+    if (in_.forms > 1 || in_.replicas > 1) loading.buffers += share_of(largest, in_.replicas) * kFloat * in_.forms;
     consider(loading);
     if (in_.all_tokens == 0) {
       MemoryUse converting = base_;
@@ -174,7 +174,7 @@ class Peak {
       consider(converting);
       if (!in_.kept_hessians) return;
       MemoryUse factoring = base_;  // or the kept Hessian on its way to that of a rotated model
-      factoring.hessian = triangle(k) * kFloat;
+      factoring.hessian = triangle(k) * kFloat * in_.forms;
       factoring.factor = k * k * kDouble + threads_ * k * kFactorTile * kDouble + triangle(k) * kFloat;
       return consider(factoring);
     }
@@ -188,7 +188,7 @@ class Peak {
     summing.hessian = sum + packed;
     consider(summing, sum);
     MemoryUse factoring = with_inputs;
-    factoring.hessian = sum + packed;  // the sum's buffer waits to be used again
+    factoring.hessian = sum + packed * in_.forms;  // the sum's buffer waits to be used again
     factoring.factor += k * k * kDouble + threads_ * k * kFactorTile * kDouble + packed;
     consider(factoring, sum);
     MemoryUse converting = with_inputs;

@@ -33,6 +33,7 @@ struct MemoryInput {
   bool launched = true;         // MPI is there
   bool true_sequential = true;  // else the blocks of a layer are converted together
   bool corrects = false;        // GPTAQ: the original activations are kept beside the quantized ones
+  int forms = 1;                // of the model that are quantized from one pass
   bool resident = false;        // all layers of the stage are held
   bool head = false;            // quantized, on this stage
   bool accelerated = false;     // weights are held in 2 bytes

@@ -30,14 +30,14 @@ std::vector<UnitPlan> plan_units(const PlanInput& input, int replicas) {
 // First layer of each stage, and the number of layers.
 std::vector<std::size_t> plan_stages(const PlanInput& input) {
   const PlanShape shape = shape_of(input.model);
-  const auto codecs = codecs_by_module(input.outputs);
+  const auto conversions = conversions_by_module(input.outputs);
   const std::int64_t tokens = std::accumulate(input.sample_lengths.begin(), input.sample_lengths.end(), std::int64_t{0});
   const std::int64_t length = tokens == 0 ? 0 : std::ranges::max(input.sample_lengths);
   std::vector<LayerLoad> loads;
   for (std::size_t l = 0; l < shape.layers.size(); ++l)
     loads.push_back(layer_load(shape.layers[l], tokens, length, [&](std::size_t b) {
       return std::ranges::any_of(input.model.layers[l].blocks[b].linears,
-                                 [&](const LinearSpec& linear) { return codecs.contains(linear.module); });
+                                 [&](const LinearSpec& linear) { return conversions.contains(linear.module); });
     }));
   const bool head = quantizes_head(input.outputs, input.model);
   return stage_bounds(loads, head ? head_load(shape, tokens) : LayerLoad{}, input.recipe.stages);

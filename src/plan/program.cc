@@ -105,8 +105,9 @@ class Builder {
     }
     const auto source = static_cast<double>(in_.shape.source_bytes), replicas = static_cast<double>(replicas_);
     std::vector<Step> steps = {alone(Phase::kRead, read_work(common / replicas + own, source))};
-    if (replicas_ > 1) steps.push_back(move(Phase::kShare, Transfer::kAllGather, common * weight_bytes()));
-    steps.push_back(alone(Phase::kShare, upload_work(common + own, weight_bytes())));
+    const double forms = in_.forms;
+    if (replicas_ > 1) steps.push_back(move(Phase::kShare, Transfer::kAllGather, forms * common * weight_bytes()));
+    steps.push_back(alone(Phase::kShare, upload_work(forms * (common + own), weight_bytes())));
     return steps;
   }
 
@@ -141,8 +142,10 @@ class Builder {
     const int owner = plan != nullptr ? plan->hessian_owner : owners_.one();
     const auto values = static_cast<double>(triangle(block.cols));
     if (replicas_ > 1) steps.push_back(move(Phase::kReduce, Transfer::kReduce, values * kSum, owner));
-    steps.push_back(at(owner, Phase::kFactor, factors, Spread::kDivisible));
-    if (replicas_ > 1) steps.push_back(move(Phase::kBroadcast, Transfer::kBroadcast, values * kFloat, owner));
+    for (int form = 0; form < in_.forms; ++form) {
+      steps.push_back(at(owner, Phase::kFactor, factors, Spread::kDivisible));
+      if (replicas_ > 1) steps.push_back(move(Phase::kBroadcast, Transfer::kBroadcast, values * kFloat, owner));
+    }
     if (in_.corrects) correction(steps, block, owner);
   }
 

@@ -108,6 +108,7 @@ struct ProgramInput {
   bool sweeps = true;      // else round to nearest
   bool corrects = false;   // GPTAQ: the original activations go beside the quantized ones
   bool head = false;
+  int forms = 1;           // of the model that are quantized from one pass
   double dense_bytes = 0;  // carried over as floats, in all files
   double files = 1;
   std::function<Stored(std::size_t layer, std::size_t block, std::size_t linear)> stored = {};  // layer == layers: the head

@@ -1,6 +1,7 @@
 #include "src/plan/rank_cost.h"
 
 #include <algorithm>
+#include <set>
 
 #include "src/plan/cost.h"
 #include "src/plan/device_memory.h"
@@ -16,7 +17,7 @@ class Ledger {
   Ledger(const PlanInput& input, const Plan& plan)
       : input_(input),
         plan_(plan),
-        codecs_(codecs_by_module(input.outputs)),
+        conversions_(conversions_by_module(input.outputs)),
         bytes_(bytes_by_module(plan.files)),
         costs_(static_cast<std::size_t>(input.topology.ranks)),
         slab_bytes_(costs_.size()) {
@@ -51,16 +52,16 @@ class Ledger {
   // rows: the layer is converted by rows, so that what no output quantizes is read with its slabs alone.
   void add(const BlockSpec& block, const BlockPlan& planned, int stage, bool rows) {
     for (const PartPlan& part : planned.parts) {
-      const auto codecs = codecs_.find(block.linears[static_cast<std::size_t>(part.linear)].module);
-      if (codecs != codecs_.end())
-        cost(stage, part.replica).rows_swept += part.rows * static_cast<std::int64_t>(codecs->second.size());
+      const auto conversions = conversions_.find(block.linears[static_cast<std::size_t>(part.linear)].module);
+      if (conversions != conversions_.end())
+        cost(stage, part.replica).rows_swept += part.rows * static_cast<std::int64_t>(conversions->second.size());
     }
     for (int replica = 0; replica < plan_.replicas; ++replica) {
       RankCost& of = cost(stage, replica);
       if (!plan_.units.empty() && plan_.replicas > 1)
         of.hessian_bytes += (triangle(block.cols()) + (corrects() ? block.cols() * block.cols() : 0)) * kSum;
       for (const LinearSpec& linear : block.linears) {
-        if (rows && !codecs_.contains(linear.module)) continue;
+        if (rows && !conversions_.contains(linear.module)) continue;
         const std::int64_t begin = linear.rows * replica / plan_.replicas, end = linear.rows * (replica + 1) / plan_.replicas;
         of.bytes_read += (end - begin) * linear.cols * static_cast<std::int64_t>(size_of(input_.model.dtype));
       }
@@ -114,6 +115,7 @@ class Ledger {
     const bool propagates = propagated_output(input_.recipe, input_.outputs).has_value();
     in.true_sequential = input_.recipe.true_sequential || !propagates;
     in.corrects = corrects();
+    in.forms = count_forms(input_.outputs);
     in.resident = !plan_.units.empty() && plan_.stages > 1 && !propagates;
     in.kept_hessians = in.all_tokens == 0 && find_method(input_.recipe.method).needs_hessian;
     in.rounds = in.all_tokens > 0 && input_.recipe.compute != ComputeType::kF32;
@@ -128,14 +130,14 @@ class Ledger {
     of.memory_use = peak_memory(in);
     of.memory = of.memory_use.total();
     std::size_t codecs = 1;
-    for (const auto& [module, of_module] : codecs_) codecs = std::max(codecs, of_module.size());
+    for (const auto& [module, of_module] : conversions_) codecs = std::max(codecs, of_module.size());
     of.device_memory = device_memory(in, static_cast<std::int64_t>(codecs));
     of.device_memory_of_work = device_memory(in, static_cast<std::int64_t>(codecs), true);
   }
 
   const PlanInput& input_;
   const Plan& plan_;
-  std::map<std::string, std::vector<CodecSpec>> codecs_;
+  std::map<std::string, std::vector<Conversion>> conversions_;
   std::map<std::string, std::int64_t> bytes_;
   std::map<std::string, DType> dtypes_;  // of the source's tensors that are carried over
   std::vector<RankCost> costs_;
@@ -144,15 +146,22 @@ class Ledger {
 
 }  // namespace
 
-std::map<std::string, std::vector<CodecSpec>> codecs_by_module(const std::vector<OutputSpec>& outputs) {
-  std::map<std::string, std::vector<CodecSpec>> out;
+std::map<std::string, std::vector<Conversion>> conversions_by_module(const std::vector<OutputSpec>& outputs) {
+  std::map<std::string, std::vector<Conversion>> out;
   for (const OutputSpec& output : outputs)
     for (const LinearChoice& choice : output.linears) {
       if (choice.dense) continue;
-      std::vector<CodecSpec>& codecs = out[choice.linear.module];
-      if (std::ranges::find(codecs, choice.codec) == codecs.end()) codecs.push_back(choice.codec);
+      std::vector<Conversion>& conversions = out[choice.linear.module];
+      const Conversion mine{choice.codec, output.transforms};
+      if (std::ranges::find(conversions, mine) == conversions.end()) conversions.push_back(mine);
     }
   return out;
+}
+
+int count_forms(const std::vector<OutputSpec>& outputs) {
+  std::set<std::vector<std::string>> forms;
+  for (const OutputSpec& output : outputs) forms.insert(output.transforms);
+  return static_cast<int>(forms.size());
 }
 
 bool converts_by_rows(const Recipe& recipe, const ModelSpec& model, const std::vector<OutputSpec>& outputs,

@@ -10,8 +10,17 @@
 
 namespace mpiquant {
 
-// Distinct codecs that each linear is converted to, by module; linears that stay dense everywhere are absent.
-std::map<std::string, std::vector<CodecSpec>> codecs_by_module(const std::vector<OutputSpec>& outputs);
+// A linear of one form of the model in one codec.
+struct Conversion {
+  CodecSpec codec;
+  std::vector<std::string> transforms;
+
+  bool operator==(const Conversion&) const = default;
+};
+// Distinct conversions of each linear, by module; linears that stay dense everywhere are absent.
+std::map<std::string, std::vector<Conversion>> conversions_by_module(const std::vector<OutputSpec>& outputs);
+// Forms of the model that outputs have: as it is stored, rotated.
+int count_forms(const std::vector<OutputSpec>& outputs);
 // True if the recipe rounds to nearest without a search, and every output that stores one of these linears packs rows: then no
 // linear is needed as a whole.
 bool converts_by_rows(const Recipe& recipe, const ModelSpec& model, const std::vector<OutputSpec>& outputs,

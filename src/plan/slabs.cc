@@ -38,7 +38,7 @@ struct ByRows {
 
 // By weight, of the linears that some output quantizes.
 std::map<std::string, ByRows> linears_by_rows(const PlanInput& input, const Plan& plan) {
-  const auto codecs = codecs_by_module(input.outputs);
+  const auto conversions = conversions_by_module(input.outputs);
   std::map<std::string, ByRows> out;
   const auto add = [&](std::span<const BlockSpec> blocks, const LayerPlan& layer, std::int64_t index) {
     if (!converts_by_rows(input.recipe, input.model, input.outputs, blocks)) return;
@@ -46,7 +46,7 @@ std::map<std::string, ByRows> linears_by_rows(const PlanInput& input, const Plan
     for (std::size_t b = 0; b < blocks.size(); ++b)
       for (const PartPlan& part : layer.blocks[b].parts) {
         const LinearSpec& linear = blocks[b].linears[static_cast<std::size_t>(part.linear)];
-        if (!codecs.contains(linear.module)) continue;
+        if (!conversions.contains(linear.module)) continue;
         out.try_emplace(linear.role == Role::kHead ? input.model.head_weight() : linear.weight(), index, first_rank)
             .first->second.parts.push_back(&part);
       }

@@ -76,7 +76,7 @@ TEST(OutputChoice, InnerBracketsHoldCommasOfTheirOwn) {
 TEST(OutputChoice, TextAndYamlAreTheSame) {
   const std::string text =
       "gptq[name=small,bits=3,group_size=64,max_shard_size=2GB,rule=[*.down_proj:bits=8,sym=false]],"
-      "gguf:q4_0[output_type=q8_0,rule=*.v_proj:codec=q8_0]";
+      "gguf:q4_0[output_type=q8_0,transforms=rotate,rule=*.v_proj:codec=q8_0]";
   const Recipe recipe = parse_recipe_yaml(R"(version: 1
 outputs:
   - container: gptq
@@ -85,7 +85,7 @@ outputs:
     group_size: 64
     max_shard_size: 2GB
     rules: [{pattern: "*.down_proj", bits: 8, sym: false}]
-  - {container: gguf, codec: q4_0, output_type: q8_0, rules: [{pattern: "*.v_proj", codec: q8_0}]}
+  - {container: gguf, codec: q4_0, output_type: q8_0, transforms: rotate, rules: [{pattern: "*.v_proj", codec: q8_0}]}
 )",
                                           "r.yaml")
                             .recipe;
@@ -98,8 +98,9 @@ TEST(OutputChoice, DifferentOutputsHaveDifferentTexts) {
   std::set<std::string> texts;
   for (const char* text :
        {"gptq", "gptq[name=a]", "gptq[bits=3]", "gptq[bits=2]", "gptq[group_size=32]", "gptq[sym=false]", "gptq[mse=true]",
-        "gptq[rule=*:bits=3]", "gptq[rule=*:bits=2]", "gptq[rule=*:sym=false]", "gptq[rule=*:dense]", "gguf[rule=*:codec=q8_0]",
-        "gguf[rule=*:codec=q4_1]", "gptq[lm_head=true]", "gptq,gguf", "gptq[ragged=dense]", "gptq[ragged=*=32]"})
+        "gptq[transforms=rotate]", "gptq[transforms=none]", "gptq[rule=*:bits=3]", "gptq[rule=*:bits=2]",
+        "gptq[rule=*:sym=false]", "gptq[rule=*:dense]", "gguf[rule=*:codec=q8_0]", "gguf[rule=*:codec=q4_1]",
+        "gptq[lm_head=true]", "gptq,gguf", "gptq[ragged=dense]", "gptq[ragged=*=32]"})
     EXPECT_TRUE(texts.insert(to_text(parse_outputs(text))).second) << text;
 }
 
@@ -153,10 +154,11 @@ TEST(OutputChoice, WhatWouldHaveNoEffectIsRefused) {
                            "dense[embedding_type=q8_0]", "gptq[gguf_pre=llama-bpe]", "gguf[max_shard_size=2GB]",
                            "gguf:q4_0[rule=*:bits=8]", "gptq[rule=*:codec=q8_0]", "gguf:f16[rule=*:codec=q8_0]"})
     EXPECT_THAT(refusal(text), HasSubstr("no effect")) << text;
-  for (const char* text : {"gguf[bits=8]", "gguf[sym=false]", "dense[bits=3,dense_dtype=float16]", "dense:gptq[group_size=32]",
-                           "gguf:q4_0[rule=*down_proj:dense,embedding_type=q8_0]", "gguf:q4_0[rule=*down_proj:codec=q8_0]",
-                           "gguf:Q4_0[rule=*down_proj:codec=q8_0]", "gguf[rule=*down_proj:codec=q8_0]",
-                           "dense:q4_0[rule=[*down_proj:bits=8,codec=q8_0]]", "compressed-tensors[mse=true,ragged=dense]"})
+  for (const char* text :
+       {"gguf[bits=8]", "gguf[sym=false]", "dense[bits=3,dense_dtype=float16]", "dense:gptq[group_size=32]",
+        "gguf:q4_0[rule=*down_proj:dense,embedding_type=q8_0]", "gguf:q4_0[rule=*down_proj:codec=q8_0]",
+        "gguf:Q4_0[rule=*down_proj:codec=q8_0]", "gguf[rule=*down_proj:codec=q8_0]",
+        "dense:q4_0[rule=[*down_proj:bits=8,codec=q8_0]]", "compressed-tensors[mse=true,ragged=dense]", "gguf[transforms=none]"})
     EXPECT_EQ(parse_outputs(text).size(), 1U) << text;
 }
 

@@ -109,6 +109,9 @@ TEST(RotateHessian, IsTheHessianOfRotatedInputs) {
   Hessian mapped = hessian_of(before);
   rotate_hessian(mapped, linear, norm);
   for (std::size_t i = 0; i < expected.packed.size(); ++i) EXPECT_NEAR(mapped.packed[i], expected.packed[i], 1e-3);
+  unrotate_hessian(mapped, linear, norm);
+  const Hessian original = hessian_of(before);
+  for (std::size_t i = 0; i < original.packed.size(); ++i) EXPECT_NEAR(mapped.packed[i], original.packed[i], 1e-3);
   Hessian untouched = hessian_of(before);
   rotate_hessian(untouched, RotatedTensor{.norm = {}, .in = 0, .out = 24, .becomes_ones = false}, {});
   EXPECT_EQ(untouched.packed, hessian_of(before).packed);
