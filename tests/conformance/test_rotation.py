@@ -42,6 +42,16 @@ def test_gguf(unquantized, ids):
     assert error(logits(load_gguf(rotated[0]), ids), logits(load_gguf(plain[0]), ids)) <= LIMIT
 
 
+def test_one_run_writes_both_forms(unquantized, tmp_path):
+    model, plain, rotated = unquantized
+    run(program_path("MPIQUANT_BIN", "mpiquant"), "quantize", model, "--method", "rtn", "--rule", "*:dense", "--dense-dtype", "float32", "--format",
+        "dense[name=plain],gguf:f32[transforms=rotate],dense[transforms=rotate],gguf:f32[name=gguf-plain]", "--output", tmp_path / "out", "--quiet")
+    for mine, alone in {"plain": plain / "dense", "gguf-plain": plain / "gguf-f32", "dense": rotated / "dense", "gguf-f32": rotated / "gguf-f32"}.items():
+        for file in [*alone.glob("*.safetensors"), *alone.glob("*.gguf"), alone / "config.json"]:
+            if file.exists():
+                assert (tmp_path / "out" / mine / file.name).read_bytes() == file.read_bytes(), file
+
+
 def test_a_head_that_stayed_tied_is_seen(unquantized, ids, tmp_path):
     model, _, rotated = unquantized
     bad = shutil.copytree(rotated / "dense", tmp_path / "bad")
