@@ -110,6 +110,13 @@ Lease::Taken Lease::take(const std::string& folder, bool force) {
   return taken;
 }
 
+void Lease::remove_all(const std::string& folder) {
+  if (path_kind(folder) != PathKind::kDirectory) return;
+  std::error_code ignored;
+  for (const std::string& name : list_directory(folder))
+    if (number_of(name) > 0) std::filesystem::remove(std::filesystem::path(folder) / name, ignored);
+}
+
 std::string Lease::holder(const std::string& folder) {
   const int current = highest(folder);
   const std::optional<Holder> holder = current > 0 ? read_holder(lease_path(folder, current)) : std::nullopt;

@@ -23,6 +23,8 @@ class Lease {
   static Taken take(const std::string& folder, bool force = false);
   // Who holds it, for a person; empty when nobody does.
   static std::string holder(const std::string& folder);
+  // Removes them all, of a job that is about to end.
+  static void remove_all(const std::string& folder);
 
   // Says that the holder lives; does nothing while the last time is not kRenewal ago. False when the lease was taken over.
   bool renew();

@@ -160,8 +160,9 @@ void finish_outputs(Job& job, const QuantizeRequest& request, Prepared& run, con
   }
 }
 
+// made_anew: becomes the partial folder of a run that goes on with nothing.
 void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& model, Prepared& run, const std::string& fingerprint,
-                RunState& state, RankReport& report) {
+                RunState& state, std::string& made_anew, RankReport& report) {
   Identity identity;
   std::string partial;
   collectively(job.world, [&] {
@@ -180,6 +181,7 @@ void run_to_end(Job& job, const QuantizeRequest& request, const ModelInput& mode
     state.checkpoint().keep_plan(to_json(*run.plan));
   });
   const Checkpoint::State resumed = Checkpoint::state_from(Json::parse(broadcast_string(job.world, left, 0)));
+  if (resumed.layers.empty()) made_anew = partial;
   files.sums().resume(resumed);
   std::string kernels = run.kernels;
   for (const auto& [layer, sets] : resumed.kernels) kernels = united_kernel_sets(kernels, sets);
@@ -233,8 +235,14 @@ void quantize(Job& job, const QuantizeRequest& given, const ModelInput& model) {
   Prepared run = prepare(job, request, model);
   const std::string fingerprint = model_fingerprint(job.world, *model.stored().source);
   RunState state(request, fingerprint);
+  std::string made_anew;
   try {
-    run_to_end(job, request, model, run, fingerprint, state, report);
+    run_to_end(job, request, model, run, fingerprint, state, made_anew, report);
+  } catch (const AgreedError& error) {
+    if (job.world.rank() == 0) state.leave(error.code());
+    const bool rank_0_knows = job.grid.stage() == 0 || error.ranks() == job.world.size();
+    if (!rank_0_knows && error.is_mine() && !made_anew.empty()) state.leave_for_all(error.code(), made_anew);
+    throw;
   } catch (const Error& error) {
     if (job.world.rank() == 0) state.leave(error.code());
     throw;

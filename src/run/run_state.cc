@@ -26,6 +26,8 @@ void create_folder(const std::string& folder) {
   check(!error, ExitCode::kEnvironment, "cannot create {} ({}) choose a place this user may write to", folder, error.message());
 }
 
+bool can_be_resumed(ExitCode code) { return code == ExitCode::kEnvironment || code == ExitCode::kStopped; }
+
 }  // namespace
 
 RunState::RunState(const QuantizeRequest& request, const std::string& fingerprint)
@@ -103,7 +105,7 @@ void RunState::publish() {
 }
 
 void RunState::leave(ExitCode code) {
-  const bool resumable = code == ExitCode::kEnvironment || code == ExitCode::kStopped;
+  const bool resumable = can_be_resumed(code);
   const bool kept = (resumable || resumes_) && checkpoint_.has_layers();
   if (staged_) {
     if (!kept) checkpoint_.remove();
@@ -115,6 +117,17 @@ void RunState::leave(ExitCode code) {
     return info_line("what was done is kept in {}{}", checkpoint_.folder(),
                      resumable ? ": the same command goes on from there" : "");
   remove_if_empty(request_.work_dir);
+}
+
+void RunState::leave_for_all(ExitCode code, const std::string& partial) const {
+  if (can_be_resumed(code)) return;
+  std::error_code ignored;  // others may be writing there
+  fs::remove_all(partial, ignored);
+  fs::remove_all(checkpoint_.folder(), ignored);
+  for (const std::string& folder : {request_.work_dir, own_place_}) {
+    Lease::remove_all(folder);
+    remove_if_empty(folder);
+  }
 }
 
 }  // namespace mpiquant

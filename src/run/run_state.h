@@ -13,8 +13,8 @@
 
 namespace mpiquant {
 
-// What rank 0 holds for a run: the leases of the work folder and of the output, the partial folder of the output, and the
-// checkpoint.
+// What rank 0 holds for a run (elsewhere it knows the places alone): the leases of the work folder and of the output, the partial
+// folder of the output, and the checkpoint.
 class RunState {
  public:
   // The partial folder's name tells runs of another model or work folder apart.
@@ -34,6 +34,9 @@ class RunState {
   void publish();
   // After a failure: what can be resumed, or was found here, stays.
   void leave(ExitCode code);
+  // The same on a rank whose stage alone knows of the failure: it removes what a run that began with nothing has made in
+  // `partial` and in the work folder before the job is ended, rank 0 with it.
+  void leave_for_all(ExitCode code, const std::string& partial) const;
 
  private:
   void give_back();
