@@ -128,7 +128,7 @@ Answer answer(const Question& question, int ranks) {
 
 void transform(Question& question) {
   check(question.model.input.has_value(), ExitCode::kUsage,
-        "--transform for {} (a {} is planned by its shape alone, and can be neither quantized nor rotated here) leave it away",
+        "transforms for {} (a {} is planned by its shape alone, and can be neither quantized nor rotated here) leave it away",
         question.model.name, question.model.shape.architecture);
   question.model.input = rotated_model(std::move(*question.model.input));
 }

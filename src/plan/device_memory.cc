@@ -56,7 +56,8 @@ class DevicePeak {
     const std::int64_t encoded = parts * codecs_ * (2 * k + k / 2);  // codes twice, parameters of groups of 32
     if (in_.all_tokens == 0 && !in_.kept_hessians) return consider(base + encoded);
     const std::int64_t inputs = kept(k);
-    consider(base + inputs + triangle(k) * 2 * kFloat + 2 * k * k * kDouble);  // the matrix in either type, cuSOLVER's workspace
+    consider(base + inputs + triangle(k) * (1 + in_.forms) * kFloat +
+             2 * k * k * kDouble);  // the matrix in either type, cuSOLVER's workspace
     consider(base + inputs + triangle(k) * kFloat * in_.forms + parts * codecs_ * k * kFloat + encoded);
     if (in_.all_tokens == 0) return;
     // Outputs of a unit on each stream, and its operands in 2 bytes.

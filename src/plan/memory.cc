@@ -173,7 +173,7 @@ class Peak {
       converting.buffers = codes;
       consider(converting);
       if (!in_.kept_hessians) return;
-      MemoryUse factoring = base_;  // or the kept Hessian on its way to that of a rotated model
+      MemoryUse factoring = base_;  // or the kept Hessian on its way to that of the other form
       factoring.hessian = triangle(k) * kFloat * in_.forms;
       factoring.factor = k * k * kDouble + threads_ * k * kFactorTile * kDouble + triangle(k) * kFloat;
       return consider(factoring);

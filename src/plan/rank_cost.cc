@@ -56,9 +56,11 @@ class Ledger {
       if (conversions != conversions_.end())
         cost(stage, part.replica).rows_swept += part.rows * static_cast<std::int64_t>(conversions->second.size());
     }
+    const bool converted =
+        std::ranges::any_of(block.linears, [&](const LinearSpec& linear) { return conversions_.contains(linear.module); });
     for (int replica = 0; replica < plan_.replicas; ++replica) {
       RankCost& of = cost(stage, replica);
-      if (!plan_.units.empty() && plan_.replicas > 1)
+      if (converted && !plan_.units.empty() && plan_.replicas > 1)
         of.hessian_bytes += (triangle(block.cols()) + (corrects() ? block.cols() * block.cols() : 0)) * kSum;
       for (const LinearSpec& linear : block.linears) {
         if (rows && !conversions_.contains(linear.module)) continue;
@@ -66,9 +68,18 @@ class Ledger {
         of.bytes_read += (end - begin) * linear.cols * static_cast<std::int64_t>(size_of(input_.model.dtype));
       }
     }
+    if (rows) return add_written_rows(block, planned, stage);
     for (std::size_t i = 0; i < block.linears.size(); ++i) {
       const auto bytes = bytes_.find(block.linears[i].module);
       if (bytes != bytes_.end()) cost(stage, planned.writers[i]).bytes_written += bytes->second;
+    }
+  }
+
+  void add_written_rows(const BlockSpec& block, const BlockPlan& planned, int stage) {
+    for (const PartPlan& part : planned.parts) {
+      const LinearSpec& linear = block.linears[static_cast<std::size_t>(part.linear)];
+      const auto bytes = bytes_.find(linear.module);
+      if (bytes != bytes_.end()) cost(stage, part.replica).bytes_written += bytes->second / linear.rows * part.rows;
     }
   }
 

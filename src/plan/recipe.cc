@@ -219,6 +219,9 @@ std::vector<std::string> idle_choices(const Recipe& recipe, const ModelSpec& mod
   given("bits", recipe.bits, usual.bits, [](const CodecSpec& codec) { return codec.bits; });
   given("group_size", recipe.group_size, usual.group_size, [](const CodecSpec& codec) { return codec.group_size; });
   given("sym", recipe.symmetric, usual.symmetric, [](const CodecSpec& codec) { return codec.symmetric; });
+  if (!recipe.transforms.empty() &&
+      std::ranges::none_of(outputs, [](const OutputSpec& output) { return !output.transforms.empty(); }))
+    idle.push_back(fmt::format("transforms = {} changes nothing: the outputs have their own", fmt::join(recipe.transforms, ",")));
   given("mse", recipe.mse, usual.mse, [](const CodecSpec& codec) { return codec.mse; });
   return idle;
 }

@@ -150,16 +150,25 @@ std::string stored_tensor(const ModelSpec& model, const std::string& rotated) {
   return model.tied && rotated == model.head.weight() ? model.embedding : rotated;
 }
 
+void check_folded_norm(const std::string& name, std::span<const float> norm) {
+  constexpr float kLeastShare = 1e-6F;
+  float largest = 0;
+  for (const float weight : norm) largest = std::max(largest, std::abs(weight));
+  for (std::size_t j = 0; j < norm.size(); ++j)
+    check(
+        std::abs(norm[j]) > kLeastShare * largest, ExitCode::kUsage,
+        "{} is {} at {}, and up to {} elsewhere (the Hessians of the model without rotation say too little of that column to be "
+        "those of the rotated one) let the activations of the rotated model pass the layers: --propagate a rotated output, or "
+        "quantize it in a run of its own",
+        name, norm[j], j, largest);
+}
+
 void rotate_hessian(Hessian& hessian, const RotatedTensor& linear, std::span<const float> norm) {
   if (linear.in == 0) return;
   const auto n = static_cast<std::size_t>(hessian.cols);
   std::vector<double> full = full_matrix(hessian);
   if (!linear.norm.empty()) {
-    for (std::size_t j = 0; j < n; ++j)
-      check(norm[j] != 0, ExitCode::kUsage,
-            "{} is zero at {} (the Hessians of the model without rotation say nothing of that column before the norm's weight) "
-            "quantize with --transform rotate and calibration in a run of its own",
-            linear.norm, j);
+    check_folded_norm(linear.norm, norm);
     for (std::size_t i = 0; i < n; ++i)
       for (std::size_t j = 0; j < n; ++j) full[i * n + j] /= static_cast<double>(norm[i]) * static_cast<double>(norm[j]);
   }

@@ -60,8 +60,11 @@ ModelSpec rotated_spec(const ModelSpec& model);
 // The tensor of the model that one of the rotated model is made of.
 std::string stored_tensor(const ModelSpec& model, const std::string& rotated);
 
+// Throws (usage error) where the Hessians of the model without rotation say too little of a column: its norm weight is zero, or
+// so small that sums in steps of the largest diagonal lose it.
+void check_folded_norm(const std::string& name, std::span<const float> norm);
 // Hessian of a linear's input after the rotation, from that before: Rᵀ D⁻¹ H D⁻¹ R with D = diag(norm). norm: of cols elements,
-// or empty. Throws (usage error) when a norm weight is zero, as nothing is known of the column then.
+// or empty. Throws as check_folded_norm does.
 void rotate_hessian(Hessian& hessian, const RotatedTensor& linear, std::span<const float> norm);
 // Back: D R H Rᵀ D.
 void unrotate_hessian(Hessian& hessian, const RotatedTensor& linear, std::span<const float> norm);

@@ -195,7 +195,7 @@ void BlockConverter::convert(const BlockSpec& block, const BlockPlan& plan, std:
     }
   }
   if (!beside) return;
-  // The device goes on while the block is packed and written; codes of two blocks are held at most.
+  // The device goes on while the block is packed and written; of a form, codes of two blocks are held at most.
   timed_collectively(group, report_, "write", [&] {
     settle();
     writing_ = std::async(std::launch::async, [this, linears = std::exchange(waiting_, {})]() mutable {

@@ -73,15 +73,21 @@ void DenseTensors::write_read(const SlabPlan& slab, TokenRows* lookups) {
   }
   std::vector<float> stored(static_cast<std::size_t>((slab.row_end - slab.row_begin) * slab.cols)), turned;
   read(slab.row_begin, slab.row_end, stored);
+  std::string turned_as;  // the rotated tensor that `turned` holds
   // The rows as a tensor of a form has them.
   const auto rows_of = [&](const std::vector<std::string>& transforms, const std::string& tensor) -> std::span<const float> {
     if (transforms.empty()) return stored;
-    turned = stored;
-    model_.rotated->turn(tensor, slab.row_begin, slab.row_end, turned);
+    if (turned_as != tensor) {
+      turned = stored;
+      model_.rotated->turn(tensor, slab.row_begin, slab.row_end, turned);
+      turned_as = tensor;
+    }
     return turned;
   };
   if (embeds) lookups->pass(slab.row_begin, slab.row_end, rows_of(forward_, slab.tensor));
-  for (const SlabTarget& target : slab.targets) {
+  std::vector<SlabTarget> targets = slab.targets;
+  std::ranges::stable_sort(targets, {}, [&](const SlabTarget& target) { return plan_.tensor_of(target).source != slab.tensor; });
+  for (const SlabTarget& target : targets) {
     const std::span<const float> rows =
         rows_of(outputs_[static_cast<std::size_t>(target.output)].transforms, plan_.tensor_of(target).source);
     files_.write_slab(target, slab.row_begin, slab.row_end, [&](std::int64_t begin, std::int64_t end, std::span<float> out) {

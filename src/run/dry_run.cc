@@ -7,6 +7,7 @@
 #include "src/run/correction.h"
 #include "src/run/gates.h"
 #include "src/run/identity.h"
+#include "src/run/kept_hessians.h"
 #include "src/run/kernel_sets.h"
 #include "src/run/run_facts.h"
 
@@ -44,6 +45,7 @@ Json dry_run(Job& job, const QuantizeRequest& request, const ModelInput& model) 
     const std::vector<OutputSpec> outputs = resolve_outputs(request.recipe, stored.spec, stored.dtypes(), notes);
     propagated_output(request.recipe, outputs);
     check_gptaq(request, outputs, job.backend);
+    if (job.world.rank() == 0) check_mapped(request, stored, outputs);
     check_gates(request.gates, notes, {});
     for (std::string& idle : idle_choices(request.recipe, stored.spec, outputs)) notes.push_back(std::move(idle));
     std::vector<std::int64_t> lengths;

@@ -1,5 +1,6 @@
 #include "src/run/kept_hessians.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "io/file.h"
@@ -45,20 +46,24 @@ void take_kept_hessians(QuantizeRequest& request) {
   if (index.from_original) request.recipe.propagate = "original";
 }
 
+void check_mapped(const QuantizeRequest& request, const ModelInput& model, const std::vector<OutputSpec>& outputs) {
+  if (!find_method(request.recipe.method).needs_hessian) return;
+  const std::vector<std::string> from =
+      request.hessians.empty() ? forward_transforms(request.recipe, outputs) : HessianStore(request.hessians).index().transforms;
+  const auto rotated = [](const OutputSpec& output) { return !output.transforms.empty(); };
+  if (from.empty() && std::ranges::any_of(outputs, rotated)) check_folded_norms(model, quantizes_head(outputs, model.spec));
+}
+
 HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInput& model, const std::string& fingerprint,
                        const std::vector<OutputSpec>& outputs) {
   HessianUse use;
   use.sums = request.sums;
+  use.transforms = forward_transforms(request.recipe, outputs);
+  use.map = [&model](const std::vector<std::string>& to, std::int64_t layer, std::size_t block, Hessian& hessian) {
+    change_hessian(model, !to.empty(), layer, block, hessian);
+  };
   const Identity inputs = hessian_inputs(model, fingerprint, job.backend);
   const Identity upstream = upstream_identity(request.recipe, outputs);
-  const std::vector<std::string>& forward = forward_transforms(request.recipe, outputs);
-  const auto change_to = [&model](const std::vector<std::string>& transforms) {
-    return [&model, rotate = !transforms.empty()](std::int64_t layer, std::size_t block, Hessian& hessian) {
-      change_hessian(model, rotate, layer, block, hessian);
-    };
-  };
-  for (const OutputSpec& output : outputs)
-    if (output.transforms != forward) use.to_other = change_to(output.transforms);
   collectively(job.world, [&] {
     const bool needed = find_method(request.recipe.method).needs_hessian;
     check(needed || (!request.keep_hessians && request.hessians.empty()), ExitCode::kUsage,
@@ -69,16 +74,17 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
       const HessianStore::Index index = use.from->index();
       check_usable(index, inputs, upstream);
       use.tokens = index.tokens;
+      use.transforms = index.transforms;
       if (job.world.rank() == 0 && index.weight_files != files_stamp(model))
         warn_line("the model's weight files have other names, sizes or times than those the kept Hessians were made with ({})",
                   "that they are the same is known from pieces of each tensor alone");
-      if (index.transforms != forward) use.change = change_to(forward);
     }
     if (!request.keep_hessians) return;
     check(request.hessians.empty(), ExitCode::kUsage, "--keep-hessians with --hessians (they are kept already) leave one away");
     use.keep.emplace(request.work_dir + "/hessians");
     if (job.world.rank() != 0) return;
-    HessianStore::Index index{inputs, files_stamp(model), upstream.empty(), upstream, forward, 0, request.calibration.record};
+    HessianStore::Index index{inputs, files_stamp(model),        upstream.empty(), upstream, use.transforms,
+                              0,      request.calibration.record};
     for (const auto& sample : request.calibration.samples) index.tokens += static_cast<std::int64_t>(sample.size());
     use.keep->begin(index);
     const std::int64_t bytes = hessian_store_bytes(model.spec, quantizes_head(outputs, model.spec));

@@ -174,39 +174,39 @@ Forms<LayerWeights> LayerLoader::load(const LayerSpec& layer) {
   return weights;
 }
 
-LayerWeights LayerLoader::load_forward(const LayerSpec& layer) {
-  const std::map<std::string, std::string> no_files;
-  CodesReader codes("", no_files);
-  return load_decoded(layer, codes, {});
-}
-
-LayerWeights LayerLoader::load_decoded(const LayerSpec& layer, CodesReader& codes,
-                                       const std::map<std::string, CodecSpec>& codecs) {
-  Communicator& group = *job_.grid.group;
+LayerWeights LayerLoader::load_one(const LayerSpec& layer, const std::function<Rows(const LinearSpec& linear)>& read) {
   LayerWeights weights = std::move(begin(layer, false).forward);
   for (std::size_t b = 0; b < layer.blocks.size(); ++b)
     for (std::size_t l = 0; l < layer.blocks[b].linears.size(); ++l) {
       const LinearSpec& linear = layer.blocks[b].linears[l];
       Rows mine;
-      collectively(group, [&] {
-        const auto codec = codecs.find(linear.module);
-        if (codec == codecs.end()) {
-          mine = read_forward(linear, linear.weight());
-          return;
-        }
-        const Range range = range_of(linear.weight(), linear.rows, group.rank());
-        mine.values.resize(static_cast<std::size_t>((range.end - range.begin) * linear.cols));
-        if (mine.values.empty()) return;
-        BackendBuffer rows = job_.backend.allocate(mine.values.size() * sizeof(float));
-        const Matrix decoded = rows.matrix(range.end - range.begin, linear.cols);
-        job_.backend.for_each(1, [&](Stream& stream, std::int64_t) {
-          codes.decode_rows(job_.backend, stream, linear.module, codec->second, range.begin, decoded);
-          job_.backend.download(stream, decoded, mine.values);
-        });
-      });
+      collectively(*job_.grid.group, [&] { mine = read(linear); });
       share(linear.weight(), mine, weights.blocks[b][l]);
     }
   return weights;
+}
+
+LayerWeights LayerLoader::load_forward(const LayerSpec& layer) {
+  return load_one(layer, [this](const LinearSpec& linear) { return read_forward(linear, linear.weight()); });
+}
+
+LayerWeights LayerLoader::load_decoded(const LayerSpec& layer, CodesReader& codes,
+                                       const std::map<std::string, CodecSpec>& codecs) {
+  return load_one(layer, [&](const LinearSpec& linear) {
+    const auto codec = codecs.find(linear.module);
+    if (codec == codecs.end()) return read_forward(linear, linear.weight());
+    Rows mine;
+    const Range range = range_of(linear.weight(), linear.rows, job_.grid.group->rank());
+    mine.values.resize(static_cast<std::size_t>((range.end - range.begin) * linear.cols));
+    if (mine.values.empty()) return mine;
+    BackendBuffer rows = job_.backend.allocate(mine.values.size() * sizeof(float));
+    const Matrix decoded = rows.matrix(range.end - range.begin, linear.cols);
+    job_.backend.for_each(1, [&](Stream& stream, std::int64_t) {
+      codes.decode_rows(job_.backend, stream, linear.module, codec->second, range.begin, decoded);
+      job_.backend.download(stream, decoded, mine.values);
+    });
+    return mine;
+  });
 }
 
 VectorWeights LayerLoader::vector_of(std::span<const float> values) {

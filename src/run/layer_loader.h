@@ -81,6 +81,8 @@ class LayerLoader {
   // With its vectors, which one replica reads for all. Collective over the replicas.
   Forms<LayerWeights> begin(const LayerSpec& layer, bool both);
   LayerWeights begin(const LayerSpec& layer, std::span<const float> vectors);
+  // The form whose activations pass the layers, with what `read` gives of each linear. Collective over the replicas.
+  LayerWeights load_one(const LayerSpec& layer, const std::function<Rows(const LinearSpec& linear)>& read);
   std::vector<float> turned_vectors(const LayerSpec& layer, std::vector<float> stored) const;
   VectorWeights vector_of(std::span<const float> values);
   void share(const std::string& tensor, const Rows& mine, LinearWeights& weights);

@@ -19,8 +19,8 @@ struct ModelInput {
   ModelSpec spec;
   std::unique_ptr<TensorSource> source;
   std::vector<std::string> in_blocks;      // tensors that a GGUF file holds in blocks
-  std::vector<std::string> transforms;     // that made it of
-  std::unique_ptr<ModelInput> original;    // this one
+  std::vector<std::string> transforms;     // that made it of `original`
+  std::unique_ptr<ModelInput> original;    // null where none did
   const RotatedSource* rotated = nullptr;  // of a rotated model: its source
 
   // As it lies in files.

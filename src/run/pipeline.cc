@@ -113,7 +113,6 @@ SharedHessian Pipeline::hessian_of(std::size_t index, const BlockSpec& block, co
     collectively(group, [&] {
       if (group.rank() != plan.hessian_owner) return;
       hessian.host = hessians_.from->load(current_, index, block.cols());
-      if (hessians_.change) hessians_.change(current_, index, hessian.host);
     });
     return hessian;
   }
@@ -127,22 +126,27 @@ SharedHessian Pipeline::hessian_of(std::size_t index, const BlockSpec& block, co
   return hessian;
 }
 
+// A copy, on the host.
+SharedHessian Pipeline::mapped(const SharedHessian& hessian, const std::vector<std::string>& to, std::size_t index,
+                               const BlockSpec& block, const BlockPlan& plan) {
+  SharedHessian out;
+  const PhaseTimer timer(report_, "factor");
+  collectively(*job_.grid.group, [&] {
+    if (job_.grid.group->rank() != plan.hessian_owner) return;
+    out.host = on_host(job_.backend, hessian, block.cols(), calibration_tokens());
+    if (to != hessians_.transforms) hessians_.map(to, current_, index, out.host);
+  });
+  return out;
+}
+
 Pipeline::Factors Pipeline::factors_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum) {
-  Communicator& group = *job_.grid.group;
-  SharedHessian hessian = hessian_of(index, block, plan, std::move(sum));
+  SharedHessian hessian = hessian_of(index, block, plan, std::move(sum)), of_other;
   const FactorOptions options{recipe_.order, recipe_.damp_percent, recipe_.damp_increment};
   Factors factors;
-  SharedHessian of_other;
   const bool for_other = other_converter_ && other_converter_->converts(block);
-  if (for_other) {
-    const PhaseTimer timer(report_, "factor");
-    collectively(group, [&] {
-      if (group.rank() != plan.hessian_owner) return;
-      of_other.host = on_host(job_.backend, hessian, block.cols(), calibration_tokens());
-      hessians_.to_other(current_, index, of_other.host);
-    });
-  }
+  if (for_other) of_other = mapped(hessian, other_->transforms, index, block, plan);
   if (converter_.converts(block)) {
+    if (transforms_ != hessians_.transforms) hessian = mapped(hessian, transforms_, index, block, plan);
     factors.forward = shared_factor(job_, std::move(hessian), block.cols(), plan.hessian_owner, options, report_);
     if (corrects())
       add_correction(job_, units_, originals_, static_cast<std::int64_t>(plan_.units.size()), plan.hessian_owner,
@@ -411,6 +415,13 @@ void Pipeline::run() {
   if (stops != 0) agree(job_.world, stopped);
 }
 
+// Of a layer that is done, its weights pass activations alone.
+Forms<LayerWeights> Pipeline::load_resident(std::int64_t layer) {
+  const LayerSpec& spec = model_.layers[static_cast<std::size_t>(layer)];
+  if (committed(layer)) return {loader_.load_forward(spec), std::nullopt};
+  return loader_.load(spec);
+}
+
 void Pipeline::run_stage() {
   std::vector<Forms<LayerWeights>> resident;
   const std::int64_t layers_end = std::min(last_, static_cast<std::int64_t>(model_.layers.size()));
@@ -420,8 +431,7 @@ void Pipeline::run_stage() {
   if (calibrated() && start_.from != HiddenFrom::kNowhere) {
     collectively(*job_.grid.group, [&] { make_units(); });
     if (streams_)
-      for (std::int64_t l = start_.first; l < layers_end; ++l)
-        resident.push_back(loader_.load(model_.layers[static_cast<std::size_t>(l)]));
+      for (std::int64_t l = start_.first; l < layers_end; ++l) resident.push_back(load_resident(l));
     if (streams_) {
       stream_originals(resident);
     } else {

@@ -33,9 +33,10 @@ struct HessianUse {
   std::optional<HessianStore> from;
   std::optional<HessianStore> keep;
   std::int64_t tokens = 0;  // of the calibration behind `from`
-  using Change = std::function<void(std::int64_t layer, std::size_t block, Hessian& hessian)>;
-  Change change;    // makes of kept Hessians those of the form whose activations pass the layers; empty: they are
-  Change to_other;  // makes of those that of the outputs with other transforms; empty: there are none
+  // Of the form of the model that these Hessians are of: of `from`, or of the activations that pass the layers.
+  std::vector<std::string> transforms;
+  // Makes of one that of the form with other transforms.
+  std::function<void(const std::vector<std::string>& to, std::int64_t layer, std::size_t block, Hessian& hessian)> map;
 };
 
 // The layer loop: forward, Hessians, conversion, for the layers of this rank's stage, from the first one the checkpoint lacks.
@@ -78,6 +79,7 @@ class Pipeline {
   void stream_originals(const std::vector<Forms<LayerWeights>>& layers);
 
   void run_layer(std::int64_t layer, std::optional<Forms<LayerWeights>> resident);
+  Forms<LayerWeights> load_resident(std::int64_t layer);
   void replay_layer(const LayerSpec& layer, std::optional<Forms<LayerWeights>> resident);
   void quantize_layer(const LayerSpec& layer, const LayerPlan& plan, Forms<LayerWeights>& weights, bool forward_whole);
   void quantize_head();
@@ -86,6 +88,9 @@ class Pipeline {
   // The canonical Hessian of a block of the current layer, at its owner: begun, and finished or read.
   HessianSum begin_hessian_of(const BlockSpec& block, const BlockPlan& plan);
   SharedHessian hessian_of(std::size_t index, const BlockSpec& block, const BlockPlan& plan, HessianSum sum);
+  // The same of the form with these transforms.
+  SharedHessian mapped(const SharedHessian& hessian, const std::vector<std::string>& to, std::size_t index,
+                       const BlockSpec& block, const BlockPlan& plan);
   // The line of a layer that is done. Collective over the replicas.
   void report_layer(const std::vector<TensorRecord>& records, std::chrono::steady_clock::time_point start);
   // The factors of a block, with the correction; the units stand before it.

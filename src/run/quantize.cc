@@ -107,6 +107,7 @@ Prepared prepare(Job& job, const QuantizeRequest& request, const ModelInput& mod
     find_method(request.recipe.method);
     run.outputs = resolve_outputs(request.recipe, stored.spec, stored.dtypes(), run.notes);
     check_gptaq(request, run.outputs, job.backend);
+    if (job.world.rank() == 0) check_mapped(request, stored, run.outputs);
     check_gates(request.gates, run.notes, {});  // what is known before the work
     for (const std::string& idle : idle_choices(request.recipe, stored.spec, run.outputs)) warn_line("{}", idle);
     run.facts = run_facts(request.recipe, model, run.outputs);

@@ -1,6 +1,7 @@
 #include "src/run/record.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "src/comm/collectives.h"
 
@@ -41,7 +42,7 @@ std::vector<TensorRecord> gather_records(Communicator& comm, const std::vector<T
     for (const Json& row : of_rank) all.push_back(record_from(row));
   }
   std::sort(all.begin(), all.end(), [](const TensorRecord& a, const TensorRecord& b) {
-    return std::pair(a.module, a.codec) < std::pair(b.module, b.codec);
+    return std::tie(a.module, a.codec, a.outputs) < std::tie(b.module, b.codec, b.outputs);
   });
   return all;
 }

@@ -27,7 +27,7 @@ Json to_json(const TensorRecord& record);
 // Throws nlohmann's exception when a field is missing or of another type.
 TensorRecord record_from(const Json& json);
 
-// The records of all ranks at every rank, by module and codec. Collective.
+// The records of all ranks at every rank, by module, codec and outputs. Collective.
 std::vector<TensorRecord> gather_records(Communicator& comm, const std::vector<TensorRecord>& mine);
 
 }  // namespace mpiquant

@@ -75,13 +75,6 @@ class Reader {
       if (value.is_number_integer()) out[name] = as_whole(value, name);
     return out;
   }
-
- private:
-  double as_number(const Json& value, const std::string& key) const {
-    check(value.is_number() && std::isfinite(value.get<double>()), ExitCode::kInput,
-          "{}: \"{}\" is not a number (the report is damaged)", where_, key);
-    return value.get<double>();
-  }
   std::int64_t as_whole(const Json& value, const std::string& key) const {
     const bool fits = value.is_number_integer() && (!value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX);
     check(fits && value.get<std::int64_t>() >= 0, ExitCode::kInput,
@@ -89,16 +82,29 @@ class Reader {
     return value.get<std::int64_t>();
   }
 
+ private:
+  double as_number(const Json& value, const std::string& key) const {
+    check(value.is_number() && std::isfinite(value.get<double>()), ExitCode::kInput,
+          "{}: \"{}\" is not a number (the report is damaged)", where_, key);
+    return value.get<double>();
+  }
   const Json& value_;
   std::string where_;
 };
 
-ReportedTensor read_tensor(const Json& json, const std::string& where) {
+ReportedTensor read_tensor(const Json& json, const std::vector<std::string>& labels, const std::string& where) {
   const Reader row(json, where);
+  std::string outputs;
+  for (const Json& index : row.list("outputs")) {
+    const std::int64_t at = row.as_whole(index, "outputs");
+    check(at < std::ssize(labels), ExitCode::kInput, "{}: output {} of {} (the report is damaged)", where, at, labels.size());
+    outputs += (outputs.empty() ? "" : ", ") + labels[static_cast<std::size_t>(at)];
+  }
   return {row.text("module"), row.text("codec"), row.number("error"), row.number("damp_percent"), row.whole("damp_retries"),
           row.whole("dead_columns"),
           // Each is a count of scales of one tensor; larger sums are cut off.
-          std::min(row.whole("scale_underflows"), INT64_MAX / 2) + std::min(row.whole("scale_overflows"), INT64_MAX / 2)};
+          std::min(row.whole("scale_underflows"), INT64_MAX / 2) + std::min(row.whole("scale_overflows"), INT64_MAX / 2),
+          outputs};
 }
 
 }  // namespace
@@ -122,7 +128,9 @@ ReportFile read_report(const std::string& path) {
   check(!report.ranks.empty(), ExitCode::kInput, "{} tells of no rank (it is no report of mpiquant quantize) give report.json",
         name);
   for (const Json& cost : root.list("plan")) report.plan.push_back(Reader(cost, name + ": the plan of a rank").whole_members());
-  for (const Json& tensor : root.list("tensors")) report.tensors.push_back(read_tensor(tensor, name + ": a tensor"));
+  std::vector<std::string> labels;
+  for (const Json& output : root.list("outputs")) labels.push_back(Reader(output, name + ": an output").text("label"));
+  for (const Json& tensor : root.list("tensors")) report.tensors.push_back(read_tensor(tensor, labels, name + ": a tensor"));
   std::ranges::stable_sort(report.tensors, {}, [](const ReportedTensor& tensor) {
     const std::int64_t layer = layer_of(tensor.module);
     return std::pair(layer < 0 ? INT64_MAX : layer, tensor.module);

@@ -24,6 +24,7 @@ struct ReportedTensor {
   std::int64_t damp_retries = 0;
   std::int64_t dead_columns = 0;
   std::int64_t clamped_scales = 0;
+  std::string outputs;  // labels of those that hold it
 };
 
 // report.json of a run's work folder.

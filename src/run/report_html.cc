@@ -165,11 +165,12 @@ std::string tensor_rows(const ReportFile& report) {
   if (report.tensors.empty()) return "";
   std::string out =
       "<h2>Tensors</h2>\n<div class=\"scroll\"><table><tr><th>tensor</th><th>codec</th><th>error</th><th>damping</th>"
-      "<th>retries</th><th>dead columns</th><th>clamped scales</th></tr>\n";
+      "<th>retries</th><th>dead columns</th><th>clamped scales</th><th>outputs</th></tr>\n";
   for (const ReportedTensor& tensor : report.tensors)
-    out += fmt::format("<tr><td>{}</td><td>{}</td><td>{:.3e}</td><td>{:g}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-                       escaped(tensor.module), escaped(tensor.codec), tensor.error, tensor.damp_percent, tensor.damp_retries,
-                       tensor.dead_columns, tensor.clamped_scales);
+    out +=
+        fmt::format("<tr><td>{}</td><td>{}</td><td>{:.3e}</td><td>{:g}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+                    escaped(tensor.module), escaped(tensor.codec), tensor.error, tensor.damp_percent, tensor.damp_retries,
+                    tensor.dead_columns, tensor.clamped_scales, escaped(tensor.outputs));
   return out + "</table></div>\n";
 }
 

@@ -87,11 +87,11 @@ std::string amount_table(const ReportFile& report) {
 }
 
 std::string tensor_table(const ReportFile& report) {
-  TextTable table({"tensor", "codec", "error", "damping", "retries", "dead columns", "clamped scales"});
+  TextTable table({"tensor", "codec", "error", "damping", "retries", "dead columns", "clamped scales", "outputs"});
   for (const ReportedTensor& tensor : report.tensors)
     table.add({printable(tensor.module), printable(tensor.codec), fmt::format("{:.3e}", tensor.error),
                fmt::format("{:g}", tensor.damp_percent), std::to_string(tensor.damp_retries), std::to_string(tensor.dead_columns),
-               std::to_string(tensor.clamped_scales)});
+               std::to_string(tensor.clamped_scales), printable(tensor.outputs)});
   return table.text();
 }
 

@@ -1,6 +1,7 @@
 #include "src/run/rotated_model.h"
 
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "src/run/rotated_source.h"
@@ -23,6 +24,14 @@ ModelInput rotated_model(ModelInput model) {
 
 ModelInput as_needed(ModelInput model, const Recipe& recipe) {
   return has_transforms(recipe) ? rotated_model(std::move(model)) : std::move(model);
+}
+
+void check_folded_norms(const ModelInput& model, bool head) {
+  std::set<std::string> norms;
+  for (const auto& [tensor, change] : rotated_tensors(model.spec)) {
+    if (change.norm.empty() || (tensor == model.spec.head.weight() && !head) || !norms.insert(change.norm).second) continue;
+    check_folded_norm(change.norm, folded_norm(*model.source, change, model.spec.hidden));
+  }
 }
 
 void change_hessian(const ModelInput& model, bool rotate, std::int64_t layer, std::size_t block, Hessian& hessian) {

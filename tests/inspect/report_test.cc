@@ -18,7 +18,8 @@ constexpr const char* kReport = R"({"seconds": 12.5, "model": "<b>&\"m'", "outpu
   "ranks": [{"seconds": {"forward": 3.0, "wait": 1.0}, "tokens": 600, "bytes_read": 1000000, "peak_memory": 90},
             {"seconds": {"forward": 5.0, "sweep": 0.5}, "tokens": 400, "bytes_read": 1000000, "peak_memory": 80}],
   "plan": [{"tokens": 500, "bytes_read": 1000000, "memory": 100}, {"tokens": 500, "bytes_read": 1000000, "memory": 100}],
-  "tensors": [{"module": "lm_head", "codec": "int4g64", "error": 7.0, "damp_percent": 0.01},
+  "outputs": [{"label": "gptq"}, {"label": "turned"}],
+  "tensors": [{"module": "lm_head", "codec": "int4g64", "error": 7.0, "damp_percent": 0.01, "outputs": [0, 1]},
               {"module": "model.layers.10.mlp.up_proj", "codec": "int4g64", "error": 0.25, "damp_percent": 0.02, "damp_retries": 1},
               {"module": "model.layers.2.mlp.up_proj", "codec": "int4g64", "error": 1.25, "scale_underflows": 2, "scale_overflows": 3}],
   "fallbacks": ["model.layers.10.mlp.up_proj: more damping", "a\u001b[31m <script>"]})";
@@ -45,6 +46,7 @@ TEST_F(Report, Reads) {
   EXPECT_EQ(report.tensors.front().module, "model.layers.2.mlp.up_proj");  // by layer, what is in none at the end
   EXPECT_EQ(report.tensors.front().clamped_scales, 5);
   EXPECT_EQ(report.tensors.back().module, "lm_head");
+  EXPECT_EQ(report.tensors.back().outputs, "gptq, turned");
   EXPECT_DOUBLE_EQ(balance({3, 5}), 1.25);
   EXPECT_DOUBLE_EQ(balance({0, 0}), 1);
 }
@@ -81,6 +83,7 @@ TEST_F(Report, Refusals) {
   EXPECT_THAT(refusal(R"({"ranks": [{"tokens": -1}]})"), HasSubstr("\"tokens\" is not a whole number"));
   EXPECT_THAT(refusal(R"({"ranks": [{}], "ranks": [{}]})"), HasSubstr("twice"));
   EXPECT_THAT(refusal(R"({"ranks": [{}], "fallbacks": [1]})"), HasSubstr("fallback is not a string"));
+  EXPECT_THAT(refusal(R"({"ranks": [{}], "tensors": [{"module": "m", "outputs": [0]}]})"), HasSubstr("output 0 of 0"));
   EXPECT_THAT(refusal(R"({"ranks": [{}], "tensors": [{"module": 1}]})"), HasSubstr("\"module\" is not a string"));
 }
 

@@ -121,7 +121,7 @@ TEST(RotateHessian, IsTheHessianOfRotatedInputs) {
     ADD_FAILURE() << "a norm of zero is taken";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kUsage);
-    EXPECT_THAT(error.what(), testing::HasSubstr("norm is zero at 5"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("norm is 0 at 5"));
   }
 }
 

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <cstring>
+#include <fstream>
 #include <numeric>
 #include <random>
 
@@ -277,6 +279,17 @@ TEST_F(RotatedRun, KeptHessiansOfTheRotatedModelServeTheOther) {
   EXPECT_LE(equal_codes(plain.output, kept.output), 0.5);
 }
 
+// Sets an element of a tensor of 2-byte floats in a safetensors file to zero.
+void clear_value(const fs::path& file, const std::string& tensor, std::int64_t index) {
+  std::string bytes = read_text_file(file);
+  std::uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  const Json about = parse_json(bytes.substr(sizeof header, header), "header");
+  const auto at = sizeof header + header + about.at(tensor).at("data_offsets")[0].get<std::size_t>();
+  std::memset(bytes.data() + at + 2 * static_cast<std::size_t>(index), 0, 2);
+  std::ofstream(file, std::ios::binary) << bytes;
+}
+
 // A run with outputs of both forms of a model.
 class BothForms : public RotatedRun {
  protected:
@@ -360,6 +373,39 @@ TEST_F(BothForms, RoundToNearestHasBothForms) {
   run(mixed, 3);
   run(alone, 1);
   EXPECT_EQ(equal_codes(mixed.output + "/turned", alone.output), 1.0);
+}
+
+TEST_F(BothForms, KeptHessiansServeBothFormsDirectly) {
+  QuantizeRequest kept = both("kept", "gptq[transforms=rotate,name=turned]");
+  kept.recipe.propagate = "original";
+  kept.keep_hessians = true;
+  run(kept, 1);
+  for (const char* formats : {"gptq,gptq[transforms=rotate,name=turned]", "gptq[transforms=rotate,name=turned],gptq"}) {
+    QuantizeRequest mixed = both(formats[4] == ',' ? "first" : "second", formats);
+    mixed.hessians = kept.work_dir + "/hessians";
+    mixed.calibration = {};
+    run(mixed, 2);
+    EXPECT_EQ(equal_codes(mixed.output + "/turned", kept.output), 1.0) << formats;
+  }
+}
+
+TEST_F(BothForms, ANormOfZeroIsRefusedBeforeTheWork) {
+  fs::create_directory(folder_ / "model");
+  fs::copy(model_folder("tiny-llama3"), folder_ / "model", fs::copy_options::recursive);
+  const ModelInput model = open_model(model_folder("tiny-llama3"));
+  clear_value(folder_ / "model" / "model.safetensors", model.spec.layers[1].input_norm, 5);
+  QuantizeRequest mixed = both("mixed", "gptq,gptq[transforms=rotate,name=turned]");
+  mixed.model = (folder_ / "model").string();
+  try {
+    run(mixed, 2);
+    ADD_FAILURE() << "a column that the Hessians do not show";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("is 0 at 5"), testing::HasSubstr("--propagate")));
+  }
+  EXPECT_FALSE(fs::exists(mixed.work_dir));
+  mixed.recipe.propagate = "turned";
+  EXPECT_NE(run(mixed, 2), "");
 }
 
 TEST_F(BothForms, CorrectionsAreRefused) {
