@@ -59,32 +59,33 @@ class Estimator {
 
   double steps(const std::vector<Step>& steps, int first, int ranks) {
     double time = 0;
-    std::vector<double> files(static_cast<std::size_t>(ranks), 0);  // seconds of each rank with files, when they overlap
+    // Seconds of each rank with files, when these overlap its work and each other.
+    std::vector<double> reads(static_cast<std::size_t>(ranks), 0), writes = reads;
     for (const Step& step : steps) {
       const bool beside = placement_.overlap && (step.phase == Phase::kRead || step.phase == Phase::kWrite);
       double slowest = 0;
       int active = 0;
-      for (std::size_t r = 0; r < files.size(); ++r) active += step.items_of(r) > 0 ? 1 : 0;
+      for (std::size_t r = 0; r < reads.size(); ++r) active += step.items_of(r) > 0 ? 1 : 0;
       // Stages that work side by side share the file system, too.
       const int together = active * (program_.streams() && ranks == program_.replicas ? program_.stages : 1);
       const double each = active > 0 ? seconds(step.each, rates(together)) : 0;
-      for (std::size_t r = 0; r < files.size(); ++r) {
+      for (std::size_t r = 0; r < reads.size(); ++r) {
         const std::int32_t count = step.items_of(r);
         if (count == 0) continue;
         const double took = local(step, each, count);
         slowest = std::max(slowest, took);
-        if (beside) files[r] += took;
+        if (beside) (step.phase == Phase::kRead ? reads : writes)[r] += took;
         busy(first, r, step.phase) += took;
         out_.work += step.each * count;
       }
       if (!step.items.empty()) time += (beside ? 0 : slowest) + agreement(first, ranks);
       if (step.transfer == Transfer::kNone) continue;
       const double moving = transfer_seconds(step, first, ranks, machine_, placement_);
-      for (std::size_t r = 0; r < files.size(); ++r) busy(first, r, step.phase) += moving;
+      for (std::size_t r = 0; r < reads.size(); ++r) busy(first, r, step.phase) += moving;
       time += moving;
       count_wire(step, first, ranks);
     }
-    return std::max(time, std::ranges::max(files));
+    return std::max({time, std::ranges::max(reads), std::ranges::max(writes)});
   }
 
   double& busy(int first, std::size_t rank, Phase phase) {

@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <queue>
+#include <utility>
 #include <vector>
 
 #include "src/base/error.h"
@@ -42,18 +43,24 @@ struct Server {
   double serve(double now, double duration) { return free_at = std::max(now, free_at) + duration; }
 };
 
+// The background requests of a rank, reads and writes apart.
+struct Lane {
+  std::deque<Action> queue;
+  double left = 0;                                           // bytes of the first, negative when its last request is under way
+  std::int64_t queued = 0, served = 0, marked = 0, due = 0;  // all, done, up to the last mark and the one before
+};
+
 struct Rank {
   std::vector<Action> actions;
   std::size_t next = 0;
   int posted = 0;    // messages not yet matched
   double ready = 0;  // when those that were are through
   bool waiting = false;
-  double request_left = 0;    // bytes of the files action under way
-  std::deque<Action> behind;  // queued requests
-  double behind_left = 0;
-  std::int64_t queued = 0, served = 0, marked = 0,
-               due = 0;  // background requests: all, done, up to the last mark and the one before
+  double request_left = 0;  // bytes of the files action under way
+  Lane reads, writes;
   bool joining = false;
+  Lane& lane(bool of_writes) { return of_writes ? writes : reads; }
+  bool joined() const { return reads.served >= reads.due && writes.served >= writes.due; }
   Server out, in;
 };
 
@@ -70,15 +77,15 @@ class Simulator {
   }
 
   Simulation run() {
-    for (int r = 0; r < size_; ++r) events_.push({0, r, false});
+    for (int r = 0; r < size_; ++r) events_.push({0, r});
     Simulation out;
     while (!events_.empty()) {
       const Event event = events_.top();
       events_.pop();
       ++out.events;
       out.seconds = std::max(out.seconds, event.time);
-      if (event.behind)
-        serve_behind(event.rank, event.time);
+      if (event.kind != Event::Kind::kRank)
+        serve_behind(event.rank, event.kind == Event::Kind::kWrites, event.time);
       else
         proceed(event.rank, event.time);
     }
@@ -88,9 +95,10 @@ class Simulator {
 
  private:
   struct Event {
+    enum class Kind : std::uint8_t { kRank, kReads, kWrites };
     double time;
     int rank;
-    bool behind;
+    Kind kind = Kind::kRank;
     bool operator>(const Event& other) const { return std::pair(time, rank) > std::pair(other.time, other.rank); }
   };
   struct Node {
@@ -203,24 +211,19 @@ class Simulator {
     while (rank.next < rank.actions.size()) {
       const Action& action = rank.actions[rank.next];
       switch (action.kind) {
-        case Action::Kind::kWork: ++rank.next; return events_.push({now + work(action), index, false});
+        case Action::Kind::kWork: ++rank.next; return events_.push({now + work(action), index});
         case Action::Kind::kFiles: {
           if (rank.request_left == 0) rank.request_left = action.bytes;
           const double end = request(index, rank.request_left, action.writes, now);
           if (rank.request_left == 0) ++rank.next;
-          return events_.push({end, index, false});
+          return events_.push({end, index});
         }
-        case Action::Kind::kBehind:
-          rank.behind.push_back(action);
-          ++rank.queued;
-          if (rank.behind.size() == 1) events_.push({now, index, true});
-          break;
+        case Action::Kind::kBehind: queue(index, action, now); break;
         case Action::Kind::kMark:
-          rank.due = rank.marked;
-          rank.marked = rank.queued;
+          for (Lane* lane : {&rank.reads, &rank.writes}) lane->due = std::exchange(lane->marked, lane->queued);
           break;
         case Action::Kind::kJoin:
-          if (rank.served < rank.due) {
+          if (!rank.joined()) {
             rank.joining = true;
             return;
           }
@@ -233,11 +236,18 @@ class Simulator {
             return;
           }
           ++rank.next;
-          return events_.push({std::max(now, rank.ready), index, false});
+          return events_.push({std::max(now, rank.ready), index});
         case Action::Kind::kBarrier: ++rank.next; return arrive(action, now);
       }
       ++rank.next;
     }
+  }
+
+  void queue(int index, const Action& action, double now) {
+    Lane& lane = ranks_[static_cast<std::size_t>(index)].lane(action.writes);
+    lane.queue.push_back(action);
+    ++lane.queued;
+    if (lane.queue.size() == 1) events_.push({now, index, action.writes ? Event::Kind::kWrites : Event::Kind::kReads});
   }
 
   double work(const Action& action) const {
@@ -272,23 +282,24 @@ class Simulator {
     return end;
   }
 
-  // The background of a rank: one request of its queue after the other.
-  void serve_behind(int index, double now) {
+  // A background of a rank: one request of its queue after the other.
+  void serve_behind(int index, bool writes, double now) {
     Rank& rank = ranks_[static_cast<std::size_t>(index)];
-    if (rank.behind_left < 0) {  // the last request of the first in the queue is through
-      rank.behind.pop_front();
-      rank.behind_left = 0;
-      ++rank.served;
-      if (rank.joining && rank.served >= rank.due) {
+    Lane& lane = rank.lane(writes);
+    if (lane.left < 0) {  // the last request of the first in the queue is through
+      lane.queue.pop_front();
+      lane.left = 0;
+      ++lane.served;
+      if (rank.joining && rank.joined()) {
         rank.joining = false;
-        events_.push({now, index, false});
+        events_.push({now, index});
       }
-      if (rank.behind.empty()) return;
+      if (lane.queue.empty()) return;
     }
-    if (rank.behind_left == 0) rank.behind_left = rank.behind.front().bytes;
-    const double end = request(index, rank.behind_left, rank.behind.front().writes, now);
-    if (rank.behind_left == 0) rank.behind_left = -1;
-    events_.push({end, index, true});
+    if (lane.left == 0) lane.left = lane.queue.front().bytes;
+    const double end = request(index, lane.left, writes, now);
+    if (lane.left == 0) lane.left = -1;
+    events_.push({end, index, writes ? Event::Kind::kWrites : Event::Kind::kReads});
   }
 
   // A barrier of a group: the last one to arrive releases all.
@@ -299,7 +310,7 @@ class Simulator {
     const bool away = action.peer / placement_.per_node != (action.peer + action.group - 1) / placement_.per_node;
     const double rounds = std::bit_width(static_cast<unsigned>(action.group - 1));
     const double end = now + rounds * (away ? machine_.network.latency : machine_.link.latency);
-    for (int r = action.peer; r < action.peer + action.group; ++r) events_.push({end, r, false});
+    for (int r = action.peer; r < action.peer + action.group; ++r) events_.push({end, r});
   }
 
   void post(int index, const Action& action, double now) {
@@ -319,7 +330,7 @@ class Simulator {
       if (--rank.posted > 0 || !rank.waiting) continue;
       rank.waiting = false;
       ++rank.next;
-      events_.push({rank.ready, r, false});
+      events_.push({rank.ready, r});
     }
   }
 

@@ -133,6 +133,17 @@ TEST(Estimate, FormulasAgreeWithTheSimulationOfASharedFileSystem) {
             << replicas << " replicas at " << rate << " bytes/s" << (overlap ? ", overlapped" : "");
 }
 
+TEST(Estimate, FormulasAgreeWithTheSimulationOfSharedReadsAndWrites) {
+  for (const int replicas : {2, 4, 8})
+    for (const double read : {1e6, 4e6, 20e6})
+      for (const double write : {1e6, 4e6})
+        EXPECT_NEAR(
+            deviation(
+                {.replicas = replicas, .threads = 2, .per_node = 2, .overlap = true, .total_read = read, .total_write = write}),
+            0, 0.12)
+            << replicas << " replicas, " << read << " bytes/s read, " << write << " written";
+}
+
 TEST(Estimate, FormulasAgreeWithTheSimulationOfExperts) {
   for (const int replicas : {1, 2, 4, 8})
     for (const int per_node : {1, 2, 8})
