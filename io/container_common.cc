@@ -1,6 +1,7 @@
 #include "io/container_common.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "src/base/error.h"
@@ -19,8 +20,21 @@ std::int64_t row_elements(const DenseChoice& tensor) {
   return elements;
 }
 
-void write_float_rows(DType stored, std::int64_t elements, std::int64_t row_begin, std::int64_t row_end, const RowReader& read,
-                      std::span<std::byte> out) {
+void store_rows(DType stored, const std::string& tensor, std::int64_t first_row, std::int64_t elements,
+                std::span<const float> values, std::span<std::byte> out) {
+  from_f32(stored, values, out);
+  // What lies halfway to the next power of two, or beyond, is stored as infinity.
+  const float limit = stored == DType::kF16 ? 65520.0F : stored == DType::kBF16 ? 0x1.ffp127F : INFINITY;
+  const auto beyond = std::ranges::find_if(values, [limit](float value) { return std::abs(value) >= limit; });
+  if (beyond == values.end()) return;
+  const std::int64_t at = beyond - values.begin();
+  fail(ExitCode::kInput,
+       "{} holds {} at row {}, column {}, which is infinity in {} (the output would be of no use) choose another type", tensor,
+       *beyond, first_row + at / elements, at % elements, info(stored).torch_name);
+}
+
+void write_float_rows(DType stored, const std::string& tensor, std::int64_t elements, std::int64_t row_begin,
+                      std::int64_t row_end, const RowReader& read, std::span<std::byte> out) {
   constexpr std::int64_t kChunk = std::int64_t{1} << 18;  // floats held at a time
   const std::int64_t step = std::max<std::int64_t>(1, kChunk / std::max<std::int64_t>(1, elements));
   const std::size_t row_bytes = static_cast<std::size_t>(elements) * size_of(stored);
@@ -31,7 +45,8 @@ void write_float_rows(DType stored, std::int64_t elements, std::int64_t row_begi
     const std::int64_t end = std::min(row_end, row + step);
     values.resize(static_cast<std::size_t>((end - row) * elements));
     read(row, end, values);
-    from_f32(stored, values, out.subspan(static_cast<std::size_t>(row - row_begin) * row_bytes, values.size() * size_of(stored)));
+    store_rows(stored, tensor, row, elements, values,
+               out.subspan(static_cast<std::size_t>(row - row_begin) * row_bytes, values.size() * size_of(stored)));
   }
 }
 

@@ -46,14 +46,15 @@ class DenseContainer final : public Container {
         const std::uint8_t* codes = linear.codes.data() + n * linear.cols;
         const GroupParams* params = linear.params.data() + n * groups;
         for (std::size_t k = 0; k < row.size(); ++k) row[k] = grid.value(static_cast<float>(codes[k]), params[linear.g_idx[k]]);
-        from_f32(output.dense_dtype, row, out.subspan(static_cast<std::size_t>(n) * row_bytes, row_bytes));
+        store_rows(output.dense_dtype, plan.name, n, std::ssize(row), row,
+                   out.subspan(static_cast<std::size_t>(n) * row_bytes, row_bytes));
       }
     });
   }
 
   void write_dense(const OutputSpec& output, const ModelSpec&, const TensorPlan& plan, std::int64_t row_begin,
                    std::int64_t row_end, const RowReader& read, std::span<std::byte> out) const override {
-    write_float_rows(output.dense_dtype, row_elements(dense_of(output, plan.name)), row_begin, row_end, read, out);
+    write_float_rows(output.dense_dtype, plan.name, row_elements(dense_of(output, plan.name)), row_begin, row_end, read, out);
   }
 
   std::int64_t dense_row_bytes(const OutputSpec& output, const ModelSpec&, const TensorPlan& plan) const override {

@@ -147,7 +147,7 @@ class GgufContainer final : public Container {
     const RowReader source = permuted_heads(model, plan.name) > 0 ? permuted_reader(read, model.head_dim, elements) : read;
     if (is_float_type(type)) {
       const DType dtype = type == GgmlType::kF32 ? DType::kF32 : type == GgmlType::kF16 ? DType::kF16 : DType::kBF16;
-      return write_float_rows(dtype, elements, row_begin, row_end, source, out);
+      return write_float_rows(dtype, plan.name, elements, row_begin, row_end, source, out);
     }
     const auto row_bytes = static_cast<std::size_t>(dense_row_bytes(output, model, plan));
     constexpr std::int64_t kValues = 1 << 16;  // at a time

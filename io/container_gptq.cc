@@ -81,7 +81,7 @@ class GptqContainer final : public Container {
   void write_dense(const OutputSpec& output, const ModelSpec&, const TensorPlan& plan, std::int64_t row_begin,
                    std::int64_t row_end, const RowReader& read, std::span<std::byte> out) const override {
     const DenseChoice& tensor = dense_of(output, plan.name);
-    write_float_rows(stored_dtype(output, tensor), row_elements(tensor), row_begin, row_end, read, out);
+    write_float_rows(stored_dtype(output, tensor), plan.name, row_elements(tensor), row_begin, row_end, read, out);
   }
 
   std::int64_t dense_row_bytes(const OutputSpec& output, const ModelSpec&, const TensorPlan& plan) const override {

@@ -1,5 +1,6 @@
 #include "io/hdf5_handle.h"
 
+#include <string_view>
 #include <vector>
 
 namespace mpiquant::hdf5 {
@@ -14,17 +15,23 @@ std::mutex& library() {
 
 Turn::Turn() : lock_(library()) {}
 
-std::string error_text() {
-  std::string text;
+Reason last_reason() {
+  std::vector<std::string> words;  // the innermost last
   const auto append = [](unsigned, const H5E_error2_t* error, void* out) -> herr_t {
-    auto& all = *static_cast<std::string*>(out);
-    if (!all.empty()) all += ": ";
-    all += error->desc == nullptr ? error->func_name : error->desc;
+    static_cast<std::vector<std::string>*>(out)->emplace_back(error->desc == nullptr ? error->func_name : error->desc);
     return 0;
   };
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, append, &text);
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, append, &words);
   H5Eclear2(H5E_DEFAULT);
-  return text.empty() ? "no reason given" : text;
+  for (const std::string& text : words) {
+    // "file read failed: time = …, errno = 5, error message = 'Input/output error', buf = …"
+    constexpr std::string_view kMark = "error message = '";
+    const std::size_t mark = text.find(kMark);
+    if (mark == std::string::npos || text.find("errno = ") == std::string::npos) continue;
+    const std::size_t begin = mark + kMark.size();
+    return {text.substr(begin, text.find('\'', begin) - begin), true};
+  }
+  return {words.empty() ? "no reason given" : "HDF5: " + words.back(), false};
 }
 
 Handle access_properties() {

@@ -42,15 +42,22 @@ class Handle {
   Close close_;
 };
 
-// HDF5's own words about the last failure, innermost last; empties its stack.
-std::string error_text();
+// Why the last call failed: the system's reason where there is one, else HDF5's innermost words. Empties its stack.
+struct Reason {
+  std::string text;
+  bool of_system = false;  // a read or write failed
+};
+Reason last_reason();
 
-// The one check of every HDF5 call: throws with the action, the file and HDF5's words when the status is negative.
+// The one check of every HDF5 call: throws with the action, the file and the reason when the status is negative. An error of the
+// system is one of the environment, whatever the code.
 template <typename Status>
 Status checked(Status status, ExitCode code, const char* action, const std::string& path) {
   if (status >= 0) return status;
-  fail(code, "cannot {} {} (HDF5: {}) {}", action, path, error_text(),
-       code == ExitCode::kInput ? "remove it, so that it is made again" : "check the file system and resume");
+  const Reason reason = last_reason();
+  const bool damaged = code == ExitCode::kInput && !reason.of_system;
+  fail(damaged ? code : ExitCode::kEnvironment, "cannot {} {} ({}) {}", action, path, reason.text,
+       damaged ? "remove it, so that it is made again" : "look at the file system (space, quota, health) and start again");
 }
 
 // Properties of every file access: no locking; closing a file closes all that is open in it. Also stops HDF5's own printing.

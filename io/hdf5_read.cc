@@ -87,6 +87,7 @@ std::size_t Hdf5Reader::checked_count(const std::string& name) const {
   const hdf5::Handle dataset = state_->open(name);
   const auto count = static_cast<std::uint64_t>(element_count(state_->shape(dataset)));
   const std::uint64_t stored = H5Dget_storage_size(dataset);
+  if (stored == 0 && H5Eget_num(H5E_DEFAULT) > 0) hdf5::checked(-1, kReadError, "read", state_->path);
   check(count / kMaxRatio <= stored && (count == 0 || stored > 0), kReadError,
         "{}: dataset {} states {} values but has {} bytes (it is damaged)", state_->path, name, count, stored);
   return static_cast<std::size_t>(count);

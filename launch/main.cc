@@ -34,6 +34,11 @@ std::string usage() {
 // Messages quote file names and content, which may hold anything.
 void print_error(const std::string& message) { std::cerr << "mpiquant: error: " << printable(message) << std::endl; }
 
+// Of what rank 0 finds, errors of its node alone: what all ranks see alike is found there first.
+bool names_rank(const AgreedError& error, const Communicator& world) {
+  return world.size() > 1 && (error.rank() != 0 || error.code() == ExitCode::kEnvironment);
+}
+
 int run(int argc, char** argv, bool& several_ranks) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   MpiSession session;
@@ -69,8 +74,7 @@ int run(int argc, char** argv, bool& several_ranks) {
     }
     // Every rank is here with the same error, so all may leave in order.
     if (world->rank() == 0)
-      print_error(world->size() > 1 && error.rank() != 0 ? fmt::format("[rank {}] {}", error.rank(), error.what())
-                                                         : error.what());
+      print_error(names_rank(error, *world) ? fmt::format("[rank {}] {}", error.rank(), error.what()) : error.what());
     // mpirun ends the others with the first that leaves: one that was told to stop before has no second signal to spare.
     if (attempt([&] { world->barrier(); }) && world->rank() != 0) std::this_thread::sleep_for(kForTheOneThatSpeaks);
     return static_cast<int>(error.code());

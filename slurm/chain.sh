@@ -20,6 +20,8 @@ usage_error() {
 }
 home=${MPIQUANT_HOME:-$(cd "$(dirname "$0")/.." && pwd)}
 export MPIQUANT_HOME=$home
+# Slurm keeps the environment of a submission; the upload reads the token's file on its node.
+unset HF_TOKEN HUGGING_FACE_HUB_TOKEN
 texts=() sampling=() evaluation=() sbatch=() last=() words=() repository=
 while [ $# -gt 0 ]; do
   case $1 in

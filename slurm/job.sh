@@ -42,8 +42,8 @@ begin() {
   case $kind in
     srun)
       # Not --kill-on-bad-exit: ranks that end with one error would be killed on their way out, and their code be lost. A rank that fails
-      # alone ends the others itself; of one that was killed they learn when --wait is over.
-      launcher=(srun "--mpi=${MPIQUANT_SRUN_MPI:-pmix}" --ntasks="$tasks" --cpus-per-task="$threads" --kill-on-bad-exit=0 --wait=60
+      # alone ends the others itself; of one that was killed they learn when --wait is over, 20 s later.
+      launcher=(srun "--mpi=${MPIQUANT_SRUN_MPI:-pmix}" --ntasks="$tasks" --cpus-per-task="$threads" --kill-on-bad-exit=0 --wait=20
         ${more[@]+"${more[@]}"})
       ;;
     mpirun)

@@ -47,7 +47,7 @@ class Peak {
       base_.buffers = threads_ * std::max(kRowsBytes, in_.slab_bytes);
       return base_;
     }
-    for_blocks([&](const BlockShape& block) { visit(block); });
+    for_blocks([&](const BlockShape& block, bool owned) { visit(block, owned); });
     enter();
     return most_;
   }
@@ -93,17 +93,18 @@ class Peak {
       std::int64_t factors = 0;
       if (!in_.true_sequential && in_.all_tokens > 0)
         for (const BlockShape& block : layer.blocks) factors += factor_bytes(block);
-      for (const BlockShape& block : layer.blocks) {
-        base_.factor = factors > 0 ? factors - factor_bytes(block) : 0;
-        body(block);
+      for (std::size_t b = 0; b < layer.blocks.size(); ++b) {
+        base_.factor = factors > 0 ? factors - factor_bytes(layer.blocks[b]) : 0;
+        body(layer.blocks[b], owns(l, b));
       }
       base_.factor = 0;
     }
     if (!in_.head) return;
     const BlockShape head{"head", in_.shape.hidden, {in_.shape.vocab}};
     base_.weights = head.weights() * (in_.accelerated ? kHalf : kFloat) * in_.forms;
-    body(head);
+    body(head, owns(in_.shape.layers.size(), 0));
   }
+  bool owns(std::size_t layer, std::size_t block) const { return !in_.owns || in_.owns(layer, block); }
 
   std::int64_t weight_bytes(const LayerShape& layer) const {
     std::int64_t count = 0;
@@ -142,7 +143,7 @@ class Peak {
   std::int64_t most_pooled() {
     std::int64_t most = 0;
     if (in_.accelerated || in_.all_tokens == 0) return most;
-    for_blocks([&](const BlockShape& block) {
+    for_blocks([&](const BlockShape& block, bool) {
       const std::int64_t moments = in_.corrects ? block.cols * block.cols * (kSum + kFloat) : triangle(block.cols) * kSum;
       const std::int64_t beside = std::max(passing_bytes(block), moments);
       most = std::max(most, base_.weights + base_.hidden + input_bytes(block) + beside);
@@ -159,7 +160,7 @@ class Peak {
   }
 
   // All moments of one block.
-  void visit(const BlockShape& block) {
+  void visit(const BlockShape& block, bool owned) {
     const std::int64_t k = block.cols;
     const std::int64_t largest = std::ranges::max(block.rows) * k;
     const std::int64_t codes = 3 * largest;  // of the parts as sent, as received, and of the linear being packed
@@ -172,7 +173,7 @@ class Peak {
       MemoryUse converting = base_;
       converting.buffers = codes;
       consider(converting);
-      if (!in_.kept_hessians) return;
+      if (!in_.kept_hessians || !owned) return;
       MemoryUse factoring = base_;  // or the kept Hessian on its way to that of the other form
       factoring.hessian = triangle(k) * kFloat * in_.forms;
       factoring.factor = k * k * kDouble + threads_ * k * kFactorTile * kDouble + triangle(k) * kFloat;
@@ -190,7 +191,7 @@ class Peak {
     MemoryUse factoring = with_inputs;
     factoring.hessian = sum + packed * in_.forms;  // the sum's buffer waits to be used again
     factoring.factor += k * k * kDouble + threads_ * k * kFactorTile * kDouble + packed;
-    consider(factoring, sum);
+    if (owned) consider(factoring, sum);
     MemoryUse converting = with_inputs;
     converting.hessian = sum;
     converting.factor += factor_bytes(block);

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include "src/base/json.h"
 #include "src/plan/shape.h"
@@ -42,6 +43,8 @@ struct MemoryInput {
   bool writes_gguf = false;     // with the tokenizer in it
   bool by_rows = false;         // all linears of the stage are rounded a part at a time, into GGUF files
   std::int64_t slab_bytes = 0;  // of the largest slab it writes
+  // Whether the rank owns the Hessian of a layer's block (of the head: layer = number of layers); empty: it may own any.
+  std::function<bool(std::size_t layer, std::size_t block)> owns = {};
 };
 
 // The moment of the run when a rank holds most: the largest of entering and, over all blocks, of loading, forward pass, Hessian,

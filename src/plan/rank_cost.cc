@@ -137,6 +137,10 @@ class Ledger {
     for (auto layer = first; layer < last; ++layer)
       in.by_rows = in.by_rows && by_rows(input_.model.layers[static_cast<std::size_t>(layer)].blocks);
     in.slab_bytes = slab_bytes_[static_cast<std::size_t>(rank)];
+    in.owns = [this, replica = rank % plan_.replicas](std::size_t layer, std::size_t block) {
+      const LayerPlan& plan = layer == plan_.layers.size() ? *plan_.head : plan_.layers[layer];
+      return plan.blocks[block].hessian_owner == replica;
+    };
     of.tokens = in.tokens * (last - first);
     of.memory_use = peak_memory(in);
     of.memory = of.memory_use.total();

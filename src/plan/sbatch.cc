@@ -12,7 +12,10 @@ constexpr double kTimeMargin = 1.5;
 constexpr double kStartSeconds = 600;   // tokenizing, starting up
 constexpr int kNoticeSeconds = 600;     // between the signal and the end
 constexpr double kMemoryMargin = 1.25;  // page cache of files being written, what a launcher needs
-constexpr double kGPUHostBytes = 32e9;  // of a rank on a GPU: pinned buffers, files on their way
+// Of a rank on a GPU: program and libraries; the next layer as it is read and shared, codes and files on their way, each in
+// layers at work.
+constexpr double kGPUHostBytes = 6e9;
+constexpr double kGPUHostLayers = 4;
 
 std::string time_limit(double seconds) {
   const auto minutes = static_cast<std::int64_t>(std::ceil(seconds / 60));
@@ -22,8 +25,11 @@ std::string time_limit(double seconds) {
 }  // namespace
 
 std::string sbatch_script(const PlanSummary& summary, const Machine& machine, const std::string& command) {
+  const MemoryUse& most = summary.memory[neediest(summary)];
   const double per_rank =
-      machine.accelerated ? kGPUHostBytes : kMemoryMargin * static_cast<double>(summary.memory[neediest(summary)].total());
+      kMemoryMargin * (machine.accelerated ? kGPUHostBytes + kGPUHostLayers * static_cast<double>(most.weights) +
+                                                 static_cast<double>(most.hidden + most.inputs)
+                                           : static_cast<double>(most.total()));
   const auto mib = static_cast<std::int64_t>(std::ceil(per_rank * summary.per_node / (1 << 20)));
   const double seconds = kTimeMargin * summary.estimate.seconds + kStartSeconds + kNoticeSeconds;
   std::string out = "#!/usr/bin/env bash\n#SBATCH --job-name=mpiquant\n#SBATCH --output=%x-%j.log\n";

@@ -176,7 +176,11 @@ Checkpoint::State Checkpoint::state() const {
         return 0;
       });
     }
-    if (const auto layer = layer_of(name, "hidden", "\\.json")) state.snapshots[*layer] = read_json(path(name), units_of);
+    if (const auto layer = layer_of(name, "hidden", "\\.json")) {
+      const auto units = read_json(path(name), units_of);
+      const auto is_there = [&](const auto& unit) { return path_kind(path(unit.second)) == PathKind::kFile; };
+      if (std::ranges::all_of(units, is_there)) state.snapshots[*layer] = units;
+    }
   }
   // Codes go when hidden states behind them are durable. Missing for another reason they cannot be replayed: the layers from
   // there on are made again.

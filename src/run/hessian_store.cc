@@ -76,9 +76,19 @@ Hdf5Writer HessianStore::save(std::int64_t layer, std::size_t block, const Hessi
   return file;
 }
 
+bool HessianStore::has(std::int64_t layer, std::size_t block) const { return path_kind(path(layer, block)) == PathKind::kFile; }
+
+std::int64_t HessianStore::bytes() const {
+  std::int64_t sum = 0;
+  if (path_kind(folder_) != PathKind::kDirectory) return sum;
+  for (const std::string& name : list_directory(folder_))
+    if (name.ends_with(".h5")) sum += File::open_read(folder_ + "/" + name).size();
+  return sum;
+}
+
 Hessian HessianStore::load(std::int64_t layer, std::size_t block, std::int64_t cols) const {
   const std::string at = path(layer, block);
-  check(path_kind(at) == PathKind::kFile, ExitCode::kInput,
+  check(has(layer, block), ExitCode::kInput,
         "{} is missing (the run that kept the Hessians has not ended, or did not need it) run it to its end", at);
   const Hdf5Reader file(at);
   check(file.shape("packed") == Shape{triangle(cols)} && file.shape("tokens") == Shape{1}, ExitCode::kInput,

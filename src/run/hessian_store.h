@@ -38,6 +38,9 @@ class HessianStore {
   Index index() const;
   // Writes and closes; publish() of what is returned makes it durable.
   Hdf5Writer save(std::int64_t layer, std::size_t block, const Hessian& hessian) const;
+  bool has(std::int64_t layer, std::size_t block) const;
+  // Of those that are there.
+  std::int64_t bytes() const;
   // Input error when it is missing or of other columns.
   Hessian load(std::int64_t layer, std::size_t block, std::int64_t cols) const;
 

@@ -73,6 +73,11 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
       use.from.emplace(request.hessians);
       const HessianStore::Index index = use.from->index();
       check_usable(index, inputs, upstream);
+      const auto head = static_cast<std::int64_t>(model.spec.layers.size());
+      check(!quantizes_head(outputs, model.spec) || use.from->has(head, 0), ExitCode::kUsage,
+            "lm_head with --hessians {} (the run that kept them left the head as it is, so that its Hessian is not there) leave "
+            "it away, or keep Hessians of a run with --lm-head",
+            request.hessians);
       use.tokens = index.tokens;
       use.transforms = index.transforms;
       if (job.world.rank() == 0 && index.weight_files != files_stamp(model))
@@ -86,13 +91,14 @@ HessianUse hessian_use(Job& job, const QuantizeRequest& request, const ModelInpu
     HessianStore::Index index{inputs, files_stamp(model),        upstream.empty(), upstream, use.transforms,
                               0,      request.calibration.record};
     for (const auto& sample : request.calibration.samples) index.tokens += static_cast<std::int64_t>(sample.size());
-    use.keep->begin(index);
     const std::int64_t bytes = hessian_store_bytes(model.spec, quantizes_head(outputs, model.spec));
+    const std::int64_t missing = std::max<std::int64_t>(0, bytes - use.keep->bytes());
     const auto free = static_cast<std::int64_t>(fs::space(request.work_dir).available);
-    check(bytes <= free, ExitCode::kUsage,
-          "the Hessians take {:.1f} GB, and {} has {:.1f} GB free (they would not fit) free {:.1f} GB",
-          1e-9 * static_cast<double>(bytes), request.work_dir, 1e-9 * static_cast<double>(free),
-          1e-9 * static_cast<double>(bytes - free));
+    check(missing <= free, ExitCode::kUsage,
+          "the Hessians take {:.1f} MB more, and {} has {:.1f} MB free (they would not fit) free {:.1f} MB",
+          1e-6 * static_cast<double>(missing), request.work_dir, 1e-6 * static_cast<double>(free),
+          1e-6 * static_cast<double>(missing - free));
+    use.keep->begin(index);
     info_line("Hessians are kept in {}: {:.1f} MB", use.keep->folder(), 1e-6 * static_cast<double>(bytes));
   });
   return use;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "src/base/log.h"
 #include "src/model/unit_states.h"
 #include "src/run/correction.h"
 #include "src/run/timed.h"
@@ -393,7 +394,19 @@ void Pipeline::report_layer(const std::vector<TensorRecord>& records, std::chron
                                 all[static_cast<std::size_t>(slowest)]));
 }
 
+// What is done already, of all stages.
+void Pipeline::tell_start() const {
+  if (job_.world.rank() != 0 || state_.layers.empty()) return;
+  std::int64_t replayed = 0;
+  const auto ranges = stage_ranges(plan_);
+  for (std::size_t stage = 0; stage < ranges.size(); ++stage)
+    for (std::int64_t layer = starts_[stage].first; layer < ranges[stage].second; ++layer)
+      if (calibrated() && starts_[stage].from != HiddenFrom::kNowhere && committed(layer)) ++replayed;
+  info_line("{} layers are skipped and {} replayed", std::ssize(state_.layers) - replayed, replayed);
+}
+
 void Pipeline::run() {
+  tell_start();
   write_first();
   std::optional<Error> stopped;
   try {

@@ -65,6 +65,7 @@ class Pipeline {
   std::int64_t calibration_tokens() const;
 
   // Hidden states (pipeline_hidden.cc)
+  void tell_start() const;
   void run_stage();
   void write_first();
   void make_units();

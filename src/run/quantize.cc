@@ -143,6 +143,21 @@ void check_structure(const fs::path& folder) {
        structure.problems.front());
 }
 
+// Another schedule has another default for what is propagated; an interrupted run goes on with its own.
+void propagate_as_before(Job& job, QuantizeRequest& request) {
+  std::string before;
+  collectively(job.world, [&] {
+    if (job.world.rank() != 0 || !request.recipe.propagate.empty() || request.restart == Restart::kNever) return;
+    const auto identity = Checkpoint(request.work_dir + "/checkpoint").identity();
+    if (!identity || !identity->contains(kPropagate)) return;
+    const std::string& label = identity->at(kPropagate);
+    const auto is_output = [&](const OutputChoice& output) { return output.label() == label; };
+    if (label == "original" || std::ranges::any_of(request.recipe.outputs, is_output)) before = label;
+  });
+  before = broadcast_string(job.world, before, 0);
+  if (!before.empty()) request.recipe.propagate = before;
+}
+
 void finish_outputs(Job& job, const QuantizeRequest& request, Prepared& run, const std::vector<TensorRecord>& records,
                     const std::vector<fs::path>& folders, RunningSums& sums) {
   std::vector<std::string> found = run.notes;
@@ -225,6 +240,7 @@ void quantize(Job& job, const QuantizeRequest& given, const ModelInput& model) {
   expect((model.original != nullptr) == has_transforms(given.recipe), "the model is not transformed as the recipe says");
   QuantizeRequest request = given;
   collectively(job.world, [&] { take_kept_hessians(request); });
+  propagate_as_before(job, request);
   const auto start = std::chrono::steady_clock::now();
   RankReport report;
   report.rank = job.world.rank();
@@ -240,6 +256,8 @@ void quantize(Job& job, const QuantizeRequest& given, const ModelInput& model) {
   try {
     run_to_end(job, request, model, run, fingerprint, state, made_anew, report);
   } catch (const AgreedError& error) {
+    // What others still write is written before rank 0 removes its folder.
+    if (error.ranks() == job.world.size()) attempt([&] { job.world.barrier(); });
     if (job.world.rank() == 0) state.leave(error.code());
     const bool rank_0_knows = job.grid.stage() == 0 || error.ranks() == job.world.size();
     if (!rank_0_knows && error.is_mine() && !made_anew.empty()) state.leave_for_all(error.code(), made_anew);

@@ -8,6 +8,8 @@
 
 namespace mpiquant {
 
+inline constexpr const char* kPropagate = "propagate";  // field of the identity: label of an output, or "original"
+
 // Hash of the stamps of the files that hold the stored model's weights.
 std::string files_stamp(const ModelInput& model);
 

@@ -26,6 +26,12 @@ void create_folder(const std::string& folder) {
   check(!error, ExitCode::kEnvironment, "cannot create {} ({}) choose a place this user may write to", folder, error.message());
 }
 
+// After an error, which must not be replaced by another; others may be writing there.
+void remove_quietly(const std::string& path) {
+  std::error_code ignored;
+  fs::remove_all(path, ignored);
+}
+
 bool can_be_resumed(ExitCode code) { return code == ExitCode::kEnvironment || code == ExitCode::kStopped; }
 
 }  // namespace
@@ -108,7 +114,7 @@ void RunState::leave(ExitCode code) {
   const bool resumable = can_be_resumed(code);
   const bool kept = (resumable || resumes_) && checkpoint_.has_layers();
   if (staged_) {
-    if (!kept) checkpoint_.remove();
+    if (!kept) remove_quietly(checkpoint_.folder());
     staged_->keep(kept);
     staged_.reset();
   }
@@ -121,9 +127,8 @@ void RunState::leave(ExitCode code) {
 
 void RunState::leave_for_all(ExitCode code, const std::string& partial) const {
   if (can_be_resumed(code)) return;
-  std::error_code ignored;  // others may be writing there
-  fs::remove_all(partial, ignored);
-  fs::remove_all(checkpoint_.folder(), ignored);
+  remove_quietly(partial);
+  remove_quietly(checkpoint_.folder());
   for (const std::string& folder : {request_.work_dir, own_place_}) {
     Lease::remove_all(folder);
     remove_if_empty(folder);

@@ -3,6 +3,7 @@
 
 #include <fstream>
 
+#include "io/container_common.h"
 #include "io/repository.h"
 #include "tests/io/container_support.h"
 
@@ -128,6 +129,17 @@ TEST_F(Repository, BrokenConfigIsAnInputError) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kInput);
   }
+}
+
+TEST(StoreRows, ValuesThatWouldBecomeInfinityAreRefusedByName) {
+  const std::vector<float> fits = {65519.9F, -65504.0F, 0.0F, 1.0F}, beyond = {0.0F, 1.0F, -65520.0F, 2.0F};
+  std::vector<std::byte> out(fits.size() * 2);
+  store_rows(DType::kF16, "x.weight", 6, 2, fits, out);
+  const Error error = error_of([&] { store_rows(DType::kF16, "x.weight", 6, 2, beyond, out); });
+  EXPECT_EQ(error.code(), ExitCode::kInput);
+  EXPECT_THAT(error.what(), testing::HasSubstr("x.weight holds -65520 at row 7, column 0, which is infinity in float16"));
+  store_rows(DType::kBF16, "x.weight", 0, 2, beyond, out);
+  EXPECT_THROW(store_rows(DType::kBF16, "x.weight", 0, 1, std::vector<float>{3.4e38F}, std::span(out).first(2)), Error);
 }
 
 }  // namespace
