@@ -151,6 +151,34 @@ TEST_F(Restarted, LayersWhoseCodesAreLostAreMadeAgain) {
   EXPECT_EQ(report(some)["ranks"][0]["layers_committed"], 6);
 }
 
+TEST_F(Restarted, HiddenStatesThatWereRemovedAreMadeAgain) {
+  QuantizeRequest whole = request("whole");
+  run(whole, 1);
+  QuantizeRequest some = request("some");
+  ASSERT_FALSE(run_some(some, 2, 4));
+  fs::remove(some.work_dir + "/checkpoint/hidden-00004-1.h5");
+  run(some, 3);
+  EXPECT_EQ(sums(some), sums(whole));
+}
+
+// Which activations pass the layers is the interrupted run's choice, not the other schedule's default.
+TEST_F(Restarted, AnotherScheduleGoesOnWithWhatWasPropagated) {
+  for (const bool staged_first : {false, true}) {
+    QuantizeRequest pieces = request(staged_first ? "staged" : "sequential");
+    QuantizeRequest staged = pieces;
+    staged.recipe.schedule = Schedule::kStaged;
+    staged.recipe.stages = 2;
+    QuantizeRequest whole = request("whole-" + pieces.output.substr(pieces.output.rfind('/') + 1));
+    whole.recipe.propagate = staged_first ? "original" : "gptq";
+    run(whole, 1);
+    QuantizeRequest stopped = staged_first ? staged : pieces;
+    stopped.commit.stop_wanted = [&] { return fs::exists(pieces.work_dir + "/checkpoint/layer-00000.json"); };
+    EXPECT_THROW(run(stopped, 2), Error);
+    run(staged_first ? pieces : staged, 4);
+    EXPECT_EQ(sums(pieces), sums(whole)) << staged_first;
+  }
+}
+
 TEST_F(Restarted, OtherGridsAndSchedulesGoOn) {
   for (const std::string propagate : {"original", "gptq"}) {
     QuantizeRequest whole = request("whole-" + propagate);
