@@ -256,8 +256,6 @@ void quantize(Job& job, const QuantizeRequest& given, const ModelInput& model) {
   try {
     run_to_end(job, request, model, run, fingerprint, state, made_anew, report);
   } catch (const AgreedError& error) {
-    // What others still write is written before rank 0 removes its folder.
-    if (error.ranks() == job.world.size()) attempt([&] { job.world.barrier(); });
     if (job.world.rank() == 0) state.leave(error.code());
     const bool rank_0_knows = job.grid.stage() == 0 || error.ranks() == job.world.size();
     if (!rank_0_knows && error.is_mine() && !made_anew.empty()) state.leave_for_all(error.code(), made_anew);
