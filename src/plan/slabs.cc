@@ -47,7 +47,7 @@ std::map<std::string, ByRows> linears_by_rows(const PlanInput& input, const Plan
       for (const PartPlan& part : layer.blocks[b].parts) {
         const LinearSpec& linear = blocks[b].linears[static_cast<std::size_t>(part.linear)];
         if (!conversions.contains(linear.module)) continue;
-        out.try_emplace(linear.role == Role::kHead ? input.model.head_weight() : linear.weight(), index, first_rank)
+        out.try_emplace(linear.role == Role::kHead ? input.model.head_weight() : linear.weight(), ByRows{index, first_rank, {}})
             .first->second.parts.push_back(&part);
       }
   };
